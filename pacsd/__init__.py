@@ -1,0 +1,3 @@
+"""pacsd: the picture archiving and communication system of a hospital."""
+
+__version__ = "0.1.0"

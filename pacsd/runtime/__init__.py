@@ -1,0 +1,1 @@
+"""What every daemon needs: listening, threads, logs, metrics, readiness, start and stop in order."""
