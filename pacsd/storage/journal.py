@@ -1,0 +1,235 @@
+"""Open directories and the seal journal: which folders may hold files that the index doesn't know yet.
+
+Every worker fills folders of its own, one per pool at a time. Before a folder is used, a small file that names it is
+durable in the pool's `journal/`; the worker holds it with flock for as long as it lives. A journal file whose lock
+can be taken is therefore a dead worker's, and `recover` looks at that one folder only.
+
+The file goes when the folder is full (or its day is over), every object sealed in it is settled (has its row, or
+was removed) and the index has made those rows durable. See docs/adr/0002.
+"""
+
+# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from pacsd.storage.pool import DIRECTORY_MODE, JOURNAL, OBJECTS, Pool, sync_directory
+
+MAX_FILES = 2048
+_DAY_S = 86400
+
+
+class OpenDirectory:
+    """One folder being filled by this worker. Any thread.
+
+    An object reserves a slot, writes `.<slot>.part`, and is published under its digest. From then on it is pending
+    until it is settled or removed; a folder with pending objects keeps its journal file.
+    """
+
+    __slots__ = (
+        "_journal_fd", "_lock", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path", "n_reserved",
+        "path", "pool",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool, path: str, fd: int, journal_path: str, journal_fd: int, day: int) -> None:
+        self.pool = pool
+        self.path = path
+        self.fd = fd
+        self.journal_path = journal_path
+        self.day = day
+        self.closed = False
+        self.n_reserved = 0
+        self._journal_fd = journal_fd
+        self._lock = threading.Lock()
+        self._n_open = 0
+        self._pending: dict[bytes, int] = {}
+        self._recorded: set[bytes] = set()
+
+    def reserve(self) -> str:
+        """Name of a new part file. Called under the journal's lock."""
+        self.n_reserved += 1
+        with self._lock:
+            self._n_open += 1
+        return f".{self.n_reserved}.part"
+
+    def release(self) -> None:
+        """A reserved slot won't be published."""
+        with self._lock:
+            self._n_open -= 1
+
+    def publish(self, part: str, digest: bytes) -> bool:
+        """Rename a part file to its final name; ends its slot.
+
+        False when the folder holds that very file already: the part is left, the existing file counts once more.
+        A file that may be named by a row is never replaced by one that isn't durable yet. Raises OSError.
+        """
+        name = digest.hex() + ".dcm"
+        with self._lock:
+            count = self._pending.get(digest, 0)
+            present = bool(count) or digest in self._recorded
+            if present:
+                present = os.access(name, os.F_OK, dir_fd=self.fd)
+            if not present:
+                os.rename(part, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            self._pending[digest] = count + 1
+            self._n_open -= 1
+        return not present
+
+    def settle(self, digest: bytes) -> None:
+        """The index has a row for one published object."""
+        with self._lock:
+            self._end_pending(digest)
+            self._recorded.add(digest)
+
+    def withdraw(self, digest: bytes) -> None:
+        """Remove one published object, unless another one with the same bytes still stands on it. Raises OSError."""
+        with self._lock:
+            was_pending = self._end_pending(digest)
+            if digest in self._pending or (was_pending and digest in self._recorded):
+                return
+            self._recorded.discard(digest)
+            try:
+                os.unlink(digest.hex() + ".dcm", dir_fd=self.fd)
+            except FileNotFoundError:
+                return
+
+    def _end_pending(self, digest: bytes) -> bool:
+        count = self._pending.get(digest, 0)
+        if count > 1:
+            self._pending[digest] = count - 1
+        elif count:
+            del self._pending[digest]
+        return count > 0
+
+    def is_settled(self) -> bool:
+        """Closed, with nothing being written and nothing waiting for its row."""
+        with self._lock:
+            return self.closed and not self._n_open and not self._pending
+
+    def retire(self) -> None:
+        """Remove the journal file: the index knows all of this folder durably. Raises OSError."""
+        try:
+            os.rmdir(self.pool.path(self.path))
+        except OSError:
+            empty = False
+        else:
+            empty = True
+        try:
+            os.unlink(self.journal_path)
+        except FileNotFoundError:
+            empty = True
+        self.abandon()
+        if not empty:
+            sync_directory(self.pool.path(JOURNAL))
+
+    def abandon(self) -> None:
+        """Give the lock up and leave the journal file to the next start."""
+        os.close(self.fd)
+        os.close(self._journal_fd)
+
+
+class Journal:
+    """One worker's open directory in one pool, replaced when full or at midnight UTC. Any thread.
+
+    Args:
+        run: short random id of this worker process.
+        opened: called with each new directory.
+        utc: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        run: str,
+        opened: Callable[[OpenDirectory], None],
+        *,
+        max_files: int = MAX_FILES,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = pool
+        self._run = run
+        self._opened = opened
+        self._max_files = max_files
+        self._utc = utc
+        self._lock = threading.Lock()
+        self._current: OpenDirectory | None = None
+        self._n_directories = 0
+
+    def reserve(self) -> tuple[OpenDirectory, str]:
+        """A directory and the name of a new part file in it. Raises OSError, PoolUnavailable."""
+        day = int(self._utc()) // _DAY_S
+        with self._lock:
+            current = self._current
+            if current is None or current.n_reserved >= self._max_files or current.day != day:
+                self._close_current()
+                current = self._current = self._open(day)
+                self._opened(current)
+            return current, current.reserve()
+
+    def close_if_over(self) -> None:
+        """Close the directory when its day is over, though nothing was written since."""
+        with self._lock:
+            if self._current is not None and self._current.day != int(self._utc()) // _DAY_S:
+                self._close_current()
+
+    def close(self) -> None:
+        """Take no more objects into the present directory; the next reservation opens another."""
+        with self._lock:
+            self._close_current()
+
+    def _close_current(self) -> None:
+        if self._current is not None:
+            self._current.closed = True
+            self._current = None
+
+    def _open(self, day: int) -> OpenDirectory:
+        self._pool.open()
+        self._n_directories += 1
+        name = f"{self._run}-{self._n_directories}"
+        date = time.strftime("%Y/%m/%d", time.gmtime(day * _DAY_S))
+        path = f"{OBJECTS}/{date}/{name}"
+        journal_path = self._pool.path(f"{JOURNAL}/{name}")
+        journal_fd = _write_entry(journal_path, path)
+        try:
+            _make_directory(self._pool, path)
+            fd = os.open(self._pool.path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            os.close(journal_fd)
+            raise
+        return OpenDirectory(self._pool, path, fd, journal_path, journal_fd, day)
+
+
+def _write_entry(journal_path: str, directory: str) -> int:
+    """Make a journal file, locked before it can be seen; returns its descriptor."""
+    folder, name = os.path.split(journal_path)
+    draft = f"{folder}/.{name}.new"
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.write(fd, f"{directory}\n".encode())
+        os.fsync(fd)
+        os.rename(draft, journal_path)
+        sync_directory(folder)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _make_directory(pool: Pool, path: str) -> None:
+    """Make a folder and what is missing above it; every new entry is durable."""
+    parts = path.split("/")
+    for depth in range(2, len(parts) + 1):
+        parent = pool.path("/".join(parts[: depth - 1]))
+        try:
+            os.mkdir(pool.path("/".join(parts[:depth])), DIRECTORY_MODE)
+        except FileExistsError:
+            if depth == len(parts):
+                raise
+        # also when another worker made it: its own fsync may not have happened yet
+        sync_directory(parent)

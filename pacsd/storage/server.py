@@ -1,0 +1,122 @@
+"""The file server as the workflows see it: port `Storage` over pools, staging, sealing and reading."""
+
+# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from pacsd.model.errors import OutOfResources
+from pacsd.model.objects import ObjectHeader, StoredFile
+from pacsd.storage.header import read_header, read_staged_header
+from pacsd.storage.pool import errno_text
+from pacsd.storage.pools import Pools
+from pacsd.storage.reader import FileReader, same_dataset
+from pacsd.storage.seal import seal
+from pacsd.storage.staging import HEAD_BYTES, StagedFile
+
+
+class FileServer:
+    """Port `Storage`. Blocks; any thread.
+
+    Each StoredFile that `seal` returned ends in exactly one call: `settle` when the index has its row, `remove` when
+    it hasn't (duplicate, refused, failed). Until then its directory keeps its journal file, so that a crash in
+    between is found by `recover`.
+
+    Args:
+        pools: configured pools.
+        head_bytes: bound of `StagedObject.head`.
+    """
+
+    def __init__(self, pools: Pools, *, head_bytes: int = HEAD_BYTES) -> None:
+        self.pools = pools
+        self._head_bytes = head_bytes
+
+    def begin(self, file_meta: bytes) -> StagedFile:
+        """A new object whose file begins with `file_meta` (preamble and group 2, not empty); opens nothing yet."""
+        return StagedFile(self.pools, file_meta, self._head_bytes)
+
+    def seal(self, staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
+        """Make each durable under its final name, sharing syncs; see `seal.seal`."""
+        return seal(staged)
+
+    def read_header(
+        self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes
+    ) -> ObjectHeader:
+        """What the index needs of an object, from its head alone. Never raises for content."""
+        whole = len(head) < self._head_bytes
+        return read_header(sop_class_uid, sop_instance_uid, syntax_uid, head, len(head) if whole else None)
+
+    def read_staged_header(
+        self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, staged: StagedFile
+    ) -> ObjectHeader:
+        """The same, reading on in the staged file where its head ends before the indexed attributes do.
+
+        Call it when all bytes are appended and before `seal`, or the header may differ from what `read_file_header`
+        gives after a crash.
+        """
+        return read_staged_header(sop_class_uid, sop_instance_uid, syntax_uid, staged)
+
+    def settle(self, files: Sequence[StoredFile]) -> None:
+        """The index has recorded these sealed files; see `checkpoint`."""
+        directory_of = self.pools.directory_of
+        for file in files:
+            directory = directory_of(file)
+            if directory is not None:
+                directory.settle(file.digest)
+
+    def remove(self, file: StoredFile) -> None:
+        """Unlink a file that no index row names; a missing one is no error.
+
+        When another object with the same bytes was sealed into the same directory and stands on the file, it stays.
+        """
+        directory = self.pools.directory_of(file)
+        try:
+            if directory is not None:
+                directory.withdraw(file.digest)
+            else:
+                os.unlink(self.pools.path(file))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutOfResources(f"pool {file.pool}: can't remove a file: {errno_text(error)}") from error
+
+    def exists(self, file: StoredFile) -> bool:
+        """True when the file is there with its size (the digest is not read)."""
+        try:
+            return os.stat(self.pools.path(file)).st_size == file.size_bytes
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise OutOfResources(f"pool {file.pool}: {errno_text(error)}") from error
+
+    def same_dataset(self, a: StoredFile, b: StoredFile) -> bool:
+        """True when both hold the same data set bytes under the same transfer syntax, whatever their meta."""
+        return a.digest == b.digest or same_dataset(self.pools.path(a), self.pools.path(b))
+
+    def open(self, file: StoredFile) -> FileReader:
+        """Open for reading. Raises errors.IntegrityError when it is missing or has another size."""
+        return FileReader(self.pools.path(file), file.size_bytes)
+
+    def checkpoint(self, index_checkpoint: Callable[[], None]) -> int:
+        """Retire the directories that are full and settled; returns how many. To be called every minute or so.
+
+        Args:
+            index_checkpoint: makes all committed rows durable; called only when there is something to retire.
+
+        Raises:
+            OutOfResources: a journal file can't be removed; the next call tries again.
+        """
+        closed = self.pools.closed_directories()
+        if closed:
+            index_checkpoint()
+            try:
+                self.pools.retire(closed)
+            except OSError as error:
+                raise OutOfResources(f"journal can't be pruned: {errno_text(error)}") from error
+        return len(closed)
+
+    def close(self, index_checkpoint: Callable[[], None] | None = None) -> None:
+        """Stop writing; see `Pools.close`."""
+        self.pools.close(index_checkpoint)
