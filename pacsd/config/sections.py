@@ -41,7 +41,7 @@ class Site:
     )
     database: str = setting(
         "",
-        "The PACS database as an SQLAlchemy URL: PostgreSQL for a hospital, SQLite for a practice or a trial.",
+        "The PACS database, an SQLAlchemy URL: PostgreSQL for a hospital, SQLite for a practice or trial.",
         pattern=r"|sqlite:///.+|postgresql(\+psycopg2)?://.*",
         pattern_about="sqlite:///FILE or postgresql://USER@HOST/NAME",
         unset="index.sqlite in the state folder",
@@ -70,7 +70,7 @@ class Dicom:
 
     enabled: bool = setting(True, "Whether this site runs the role.")
     bind: str = setting(
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - a server for the whole hospital network
         "The address to listen on; :: for IPv6 and IPv4.",
         pattern=r"[0-9A-Fa-f.:]+",
         pattern_about="a numeric IPv4 or IPv6 address",
@@ -131,8 +131,8 @@ class Dicom:
     )
     on_conflict: str = setting(
         "keep-both",
-        "The same SOP Instance UID with other bytes: keep-both (the first is served, the second set aside and "
-        "listed), replace, or refuse.",
+        "The same SOP Instance UID with other bytes: keep-both (the first is served, the second is set "
+        "aside and listed), replace, or refuse.",
         choices=("keep-both", "replace", "refuse"),
     )
     query_limit: int = setting(

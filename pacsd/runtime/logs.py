@@ -73,7 +73,7 @@ def describe_error(error: BaseException, *, open_text: bool) -> dict[str, object
         open_text: Whether the error's own text may be shown whatever it is (debug level).
 
     Returns:
-        `error` (the type), `cause` (the text, if it is one of ours or the operating system's), `at` (frames,
+        `error` (the type), `cause` (the text, if it is one of ours or the operating system's), `frames` (
         innermost first, `file:line function`).
     """
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
@@ -83,7 +83,9 @@ def describe_error(error: BaseException, *, open_text: bool) -> dict[str, object
     elif isinstance(error, OSError):
         told["cause"] = (error.strerror or os.strerror(error.errno or 0))[:_MAX_TEXT]
     if frames:
-        told["at"] = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+        told["frames"] = [
+            f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+        ]
     return told
 
 
@@ -128,7 +130,8 @@ class JsonLines(logging.Formatter):
             "log": record.name,
         }
         fields = _fields_of(record)
-        return json.dumps({**fields, **line}, ensure_ascii=False)
+        # Twice: the fixed keys come first in the line, and no field may take their place.
+        return json.dumps({**line, **fields, **line}, ensure_ascii=False)
 
 
 class TextLines(logging.Formatter):

@@ -160,5 +160,5 @@ class Offload:
 def _reactor_wake() -> Callable[[Callable[[], None]], None]:
     from twisted.internet import reactor
 
-    wake: Callable[[Callable[[], None]], None] = reactor.callFromThread
+    wake: Callable[[Callable[[], None]], None] = reactor.callFromThread  # type: ignore[attr-defined]  # not in its common type
     return wake
