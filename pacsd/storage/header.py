@@ -1,10 +1,8 @@
-"""What the index needs of one object, from the first bytes of its data set: names, dates, UIDs, oddities as flags.
+"""What the index needs of one object: names, dates, UIDs from the first bytes, oddities as flags.
 
-The same reading serves the receive path, the recovery after a crash and `pacsd index rebuild`, so that a row made
-again says what the first one said. Content never raises.
+The same reading serves the receive path, the recovery after a crash and `pacsd index rebuild`, so that a
+row made again says what the first one said. Content never raises.
 """
-
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import os
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pacsd.model.attributes import COLUMNS, SPECIFIC_CHARACTER_SET
 from pacsd.model.charset import decode_text_flagged
@@ -40,11 +38,13 @@ _PATIENT_ID = 0x00100020
 WANTED = frozenset({column.tag for column in COLUMNS} | {SPECIFIC_CHARACTER_SET})
 _LAST_WANTED_GROUP = max(WANTED) >> 16
 _VR_OF = {column.tag: column.vr for column in COLUMNS}
+_TIME_VRS = ("DA", "TM")
 _CHARSET_VRS = frozenset({"LO", "SH", "PN"})
 # 0x5C and 0x7E mean other characters in JIS X 0201, so its texts take the long way
 _NOT_ASCII_CHARSETS = frozenset({"ISO_IR 13", "ISO 2022 IR 13"})
 _UID_CHARACTERS = b"0123456789."
 
+ByteOrder = Literal["little", "big"]
 ReadAt = Callable[[int, int], bytes]
 """(offset in the data set, count) -> bytes, short at the end. Raises OSError."""
 
@@ -156,8 +156,8 @@ def _header(
     scan_flags: frozenset[str],
 ) -> ObjectHeader:
     flags: set[str] = set()
-    swapped = "wrong-byte-order" in scan_flags
-    values = _texts(raw, syntax.big_endian != swapped, flags)
+    big_endian = syntax.big_endian != ("wrong-byte-order" in scan_flags)
+    values = _texts(raw, "big" if big_endian else "little", flags)
     own_class, own_instance = values.get(_SOP_CLASS_UID, ""), values.get(_SOP_INSTANCE_UID, "")
     sop_class, sop_instance = _clean(sop_class, flags), _clean(sop_instance, flags)
     if (own_class and sop_class and own_class != sop_class) or (
@@ -182,7 +182,7 @@ def _header(
     )
 
 
-def _texts(raw: dict[int, bytes], big_endian: bool, flags: set[str]) -> dict[int, str]:
+def _texts(raw: dict[int, bytes], order: ByteOrder, flags: set[str]) -> dict[int, str]:
     charset = raw.get(SPECIFIC_CHARACTER_SET)
     charsets, plain = _charsets(charset) if charset else ((), True)
     values: dict[int, str] = {}
@@ -192,27 +192,27 @@ def _texts(raw: dict[int, bytes], big_endian: bool, flags: set[str]) -> dict[int
         if vr is None:
             continue
         if vr == "US":
-            values[tag] = _number(data, big_endian, flags)
+            values[tag] = _number(data, order, flags)
         elif vr == "UI":
             values[tag] = _uid_text(data, flags)
         elif data.isascii() and (plain or vr not in _CHARSET_VRS) and b"\x1b" not in data:
             text = data.decode("ascii").strip(" \0")
             values[tag] = _stripped(text) if "\\" in text or "\0" in text else text
-            if text and (vr == "DA" or vr == "TM"):
+            if text and vr in _TIME_VRS:
                 _check_time(vr, text, flags)
         else:
             text, repaired = decode_text_flagged(data, charsets if vr in _CHARSET_VRS else (), vr)
             if repaired:
                 flags.add("wrong-charset")
             values[tag] = _stripped(text)
-            if vr == "DA" or vr == "TM":
+            if vr in _TIME_VRS:
                 _check_time(vr, text, flags)
     return values
 
 
 @lru_cache(maxsize=128)
 def _charsets(data: bytes) -> tuple[tuple[str, ...], bool]:
-    """The terms of SpecificCharacterSet, and whether bytes below 0x80 without escapes are ASCII under them."""
+    """The terms of SpecificCharacterSet, and whether bytes below 0x80 without escapes are ASCII."""
     terms = tuple(term.strip(" \0") for term in data.decode("ascii", "replace").split("\\"))
     return terms, not _NOT_ASCII_CHARSETS.intersection(terms)
 
@@ -222,13 +222,13 @@ def _stripped(text: str) -> str:
     return "\\".join([value.strip(" \0") for value in text.split("\\")]).replace("\0", " ")
 
 
-def _number(data: bytes, big_endian: bool, flags: set[str]) -> str:
+def _number(data: bytes, order: ByteOrder, flags: set[str]) -> str:
     if not data:
         return ""
     if len(data) not in (2, 4):
         flags.add("bad-number")
         data = data[:2]
-    return str(int.from_bytes(data, "big" if big_endian else "little"))
+    return str(int.from_bytes(data, order))
 
 
 def _uid_text(data: bytes, flags: set[str]) -> str:
@@ -247,7 +247,7 @@ def _clean(uid: str, flags: set[str]) -> str:
 
 
 def _check_time(vr: str, text: str, flags: set[str]) -> None:
-    """Flag what isn't a date (YYYYMMDD) or time (HHMMSS.FFFFFF, cut anywhere) of PS3.5 §6.2; it is kept as it is."""
+    """Flag what is no date (YYYYMMDD) or time (HHMMSS.FFFFFF or less) of PS3.5 §6.2."""
     if vr == "DA":
         if len(text) == 8 and text.isdigit() and "01" <= text[4:6] <= "12" and "01" <= text[6:] <= "31":
             return
@@ -262,8 +262,11 @@ def _check_time(vr: str, text: str, flags: set[str]) -> None:
 
 
 def _uid_or_derived(what: str, uid: str, instance: str, flags: set[str]) -> str:
-    """A usable UID as it is. A missing one is derived from the instance, an impossible one from its own text, so
-    that objects which share it stay together."""
+    """A usable UID as it is, else a derived one.
+
+    A missing one comes from the instance, an impossible one from its own text: objects that share it stay
+    together.
+    """
     if not uid:
         flags.add(f"missing-{what}-uid")
         return derived_uid(what, instance)

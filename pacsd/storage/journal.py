@@ -1,14 +1,16 @@
 """Open directories and the seal journal: which folders may hold files that the index doesn't know yet.
 
-Every worker fills folders of its own, one per pool at a time. Before a folder is used, a small file that names it is
-durable in the pool's `journal/`; the worker holds it with flock for as long as it lives. A journal file whose lock
-can be taken is therefore a dead worker's, and `recover` looks at that one folder only.
+Every worker fills folders of its own, one per pool at a time. Before a folder is used, a small file that
+names it is durable in the pool's `journal/`; the worker holds it with flock for as long as it lives. A
+journal file whose lock can be taken is therefore a dead worker's, and `recover` looks at that one folder
+only.
 
-The file goes when the folder is full (or its day is over), every object sealed in it is settled (has its row, or
-was removed) and the index has made those rows durable. See docs/adr/0002.
+The file goes when the folder is full (or its day is over), every object sealed in it is settled (has its
+row, or was removed) and the index has made those rows durable. See docs/adr/0002.
 """
 
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
+# One call is one system call here, on paths that are joined once.
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108
 
 from __future__ import annotations
 
@@ -27,13 +29,13 @@ _DAY_S = 86400
 class OpenDirectory:
     """One folder being filled by this worker. Any thread.
 
-    An object reserves a slot, writes `.<slot>.part`, and is published under its digest. From then on it is pending
-    until it is settled or removed; a folder with pending objects keeps its journal file.
+    An object reserves a slot, writes `.<slot>.part`, and is published under its digest. From then on it is
+    pending until it is settled or removed; a folder with pending objects keeps its journal file.
     """
 
     __slots__ = (
-        "_journal_fd", "_lock", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path", "n_reserved",
-        "path", "pool",
+        "_journal_fd", "_lock", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path",
+        "n_reserved", "path", "pool",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, path: str, fd: int, journal_path: str, journal_fd: int, day: int) -> None:
@@ -65,8 +67,9 @@ class OpenDirectory:
     def publish(self, part: str, digest: bytes) -> bool:
         """Rename a part file to its final name; ends its slot.
 
-        False when the folder holds that very file already: the part is left, the existing file counts once more.
-        A file that may be named by a row is never replaced by one that isn't durable yet. Raises OSError.
+        False when the folder holds that very file already: the part is left, the existing file counts once
+        more. A file that may be named by a row is never replaced by one that isn't durable yet. Raises
+        OSError.
         """
         name = digest.hex() + ".dcm"
         with self._lock:
@@ -87,7 +90,7 @@ class OpenDirectory:
             self._recorded.add(digest)
 
     def withdraw(self, digest: bytes) -> None:
-        """Remove one published object, unless another one with the same bytes still stands on it. Raises OSError."""
+        """Remove one published object, unless another with the same bytes stands on it. Raises OSError."""
         with self._lock:
             was_pending = self._end_pending(digest)
             if digest in self._pending or (was_pending and digest in self._recorded):

@@ -4,11 +4,9 @@
     128    4  'DICM'
     132       group 0002, explicit VR little endian; (0002,0000) UL gives the length of what follows it
 
-Files of ours are exact. Foreign files come without a preamble, with a wrong group length, with a data set only, or
-with the meta group in implicit VR; they are read as far as possible.
+Files of ours are exact. Foreign files come without a preamble, with a wrong group length, with a data set
+only, or with the meta group in implicit VR; they are read as far as possible.
 """
-
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from typing import NamedTuple
 from pacsd.model.syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 META_READ_BYTES = 4096
-"""Bytes of a file's beginning that hold the group of nearly every file; `parse_meta` asks for more by raising."""
+"""Bytes of a file's beginning that nearly always hold the group; `parse_meta` raises for more."""
 MAX_META_BYTES = 1 << 20
 
 _LONG_VRS = frozenset(
@@ -29,7 +27,7 @@ _IMPLICIT = struct.Struct("<HHL").unpack_from
 _LONG = struct.Struct("<L").unpack_from
 
 
-class MetaIncomplete(Exception):
+class MetaIncompleteError(Exception):
     """The bytes end inside the group; `needed` bytes of the file may be enough."""
 
     def __init__(self, needed: int) -> None:
@@ -63,7 +61,7 @@ def parse_meta(start: bytes, size_bytes: int) -> FileMeta | None:
         start: the file's beginning. size_bytes: of the whole file.
 
     Raises:
-        MetaIncomplete: `start` isn't the whole file and ends inside the group.
+        MetaIncompleteError: `start` isn't the whole file and ends inside the group.
     """
     flags: set[str] = set()
     if start[128:132] == b"DICM":
@@ -97,12 +95,12 @@ def _first_group(start: bytes) -> int | None:
     group, element, vr, _ = _EXPLICIT(start, 0)
     little = group in (0x0002, 0x0008) and element < 0x3000
     big = start[:2] == b"\0\x08" and start[4:6].isalpha()
-    plausible = vr.isalpha() and vr.isupper() or _IMPLICIT(start, 0)[2] < 1 << 16
+    plausible = (vr.isalpha() and vr.isupper()) or _IMPLICIT(start, 0)[2] < 1 << 16
     return group if (little and plausible) or big else None
 
 
 def _walk(start: bytes, begin: int, size_bytes: int) -> tuple[dict[int, bytes], int]:
-    """Elements of group 0002 by element number, and where the group ends: at the first tag of another group."""
+    """Elements of group 0002 by element number, and where the group ends: at another group's tag."""
     values: dict[int, bytes] = {}
     pos, end = begin, len(start)
     while True:
@@ -130,7 +128,7 @@ def _walk(start: bytes, begin: int, size_bytes: int) -> tuple[dict[int, bytes], 
 
 def _end_or_more(pos: int, needed: int, have: int, size_bytes: int) -> int:
     if have < size_bytes and needed <= size_bytes:
-        raise MetaIncomplete(min(size_bytes, needed + META_READ_BYTES))
+        raise MetaIncompleteError(min(size_bytes, needed + META_READ_BYTES))
     return pos
 
 

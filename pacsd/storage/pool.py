@@ -1,7 +1,7 @@
 """One pool: a folder of a file system that holds sealed objects, and whether it can take more.
 
-A pool's root has a marker file `pacsd-pool.toml` with its name and a UUID. A disk that isn't mounted leaves an empty
-mount point without the marker, so nothing is ever written beside the disk.
+A pool's root has a marker file `pacsd-pool.toml` with its name and a UUID. A disk that isn't mounted leaves
+an empty mount point without the marker, so nothing is ever written beside the disk.
 
     <root>/pacsd-pool.toml
     <root>/objects/YYYY/MM/DD/<run>-<n>/<sha256>.dcm
@@ -9,7 +9,8 @@ mount point without the marker, so nothing is ever written beside the disk.
     <root>/quarantine/
 """
 
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
+# One call is one system call here, on paths that are joined once.
+# ruff: noqa: PTH103, PTH104, PTH118, PTH123
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ FAILOVER_ERRNOS = FULL_ERRNOS | {
     errno.ENXIO,
     errno.ENOENT,
 }
-"""Errors that say that this pool, rather than this object, is the trouble (ENOENT: the folder under us is gone)."""
+"""Errors that say that this pool, rather than this object, is the trouble (ENOENT: its folder is gone)."""
 
 _SPACE_CACHE_S = 1.0
 _FULL_RETRY_S = 5.0
@@ -77,7 +78,7 @@ class Pool:
         self,
         name: str,
         root: str | os.PathLike[str],
-        read_only: bool = False,
+        read_only: bool = False,  # noqa: FBT001, FBT002 - the configuration names it
         high_watermark: float = 0.95,
         low_watermark: float = 0.93,
         *,
@@ -198,9 +199,9 @@ class Pool:
     def _healthy(self) -> bool:
         if self._opened:
             return True
+        if self._clock() < self._retry_at:
+            return False
         with self._lock:
-            if self._opened:
-                return True
             now = self._clock()
             if now < self._retry_at:
                 return False

@@ -1,11 +1,9 @@
 """Placement: which pool takes the next object.
 
-The pools are tried in the order of the configuration: the first that is writable and below its high watermark. An
-error that is the pool's (disk full, I/O error, gone read-only, device or mount gone) sets it aside for a while and
-the next one is taken at once.
+The pools are tried in the order of the configuration: the first that is writable and below its high
+watermark. An error that is the pool's (disk full, I/O error, gone read-only, device or mount gone) sets it
+aside for a while and the next one is taken at once.
 """
-
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
 
 from __future__ import annotations
 
@@ -108,8 +106,11 @@ class Pools:
                 found.retire()
 
     def close(self, checkpoint: Callable[[], None] | None = None) -> None:
-        """Stop writing. With `checkpoint` (makes the index's rows durable) what is settled leaves no journal file;
-        what isn't stays for `recover`."""
+        """Stop writing.
+
+        With `checkpoint` (makes the index's rows durable) what is settled leaves no journal file; what
+        isn't stays for `recover`.
+        """
         for journal in self._journals.values():
             journal.close()
         settled = self.closed_directories()

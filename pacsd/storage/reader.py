@@ -1,16 +1,15 @@
 """Opened objects: ranges of a sealed file straight into the caller's buffers, and whole-file comparisons."""
 
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
-
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 from pacsd.model.errors import IntegrityError, OutOfResources
 from pacsd.model.objects import StoredFile
-from pacsd.storage.part10 import META_READ_BYTES, FileMeta, MetaIncomplete, parse_meta
+from pacsd.storage.part10 import META_READ_BYTES, FileMeta, MetaIncompleteError, parse_meta
 from pacsd.storage.pool import errno_text
 from pacsd.storage.writeback import IOV_MAX, skip_bytes
 
@@ -33,19 +32,17 @@ class FileReader:
     def __init__(self, path: str, size_bytes: int | None = None) -> None:
         self._fd = _open(path)
         try:
-            found = os.fstat(self._fd).st_size
-            if size_bytes is not None and found != size_bytes:
-                raise IntegrityError("stored file has another size than recorded")
-            self.size_bytes = found
-            meta = read_meta(self._fd, found)
-            if meta is None:
-                raise IntegrityError("stored file is no Part 10 file")
+            self.size_bytes = os.fstat(self._fd).st_size
+            meta = read_meta(self._fd, self.size_bytes)
         except OSError as error:
             self.close()
             raise OutOfResources(f"stored file can't be read: {errno_text(error)}") from error
-        except IntegrityError:
+        if size_bytes is not None and self.size_bytes != size_bytes:
             self.close()
-            raise
+            raise IntegrityError("stored file has another size than recorded")
+        if meta is None:
+            self.close()
+            raise IntegrityError("stored file is no Part 10 file")
         self.meta: FileMeta = meta
         self.transfer_syntax_uid = meta.transfer_syntax_uid
         self.dataset_offset = meta.dataset_offset
@@ -60,7 +57,7 @@ class FileReader:
         left: Sequence[bytes | bytearray | memoryview] = buffers
         try:
             while done < wanted:
-                n_read = os.preadv(self._fd, left[:IOV_MAX], offset + done)  # type: ignore[arg-type]
+                n_read = os.preadv(self._fd, left[:IOV_MAX], offset + done)
                 if not n_read:
                     break
                 done += n_read
@@ -81,7 +78,7 @@ class FileReader:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> FileReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -95,7 +92,7 @@ def read_meta(fd: int, size_bytes: int) -> FileMeta | None:
         start = os.pread(fd, needed, 0)
         try:
             return parse_meta(start, min(size_bytes, len(start)) if len(start) < needed else size_bytes)
-        except MetaIncomplete as more:
+        except MetaIncompleteError as more:
             needed = more.needed
 
 

@@ -1,11 +1,10 @@
 """Group commit of complete objects: final names first, then one round of syncs for all (docs/adr/0002, 0003).
 
-Order for a group: rename each to its digest, start to write all, fdatasync each, fsync each directory once. A name
-that is a digest can be judged after a power cut, so the rename needs no sync before it, and it shares the file
-system's transaction with the data. An object is visible when the index has its row, not when its name appears.
+Order for a group: rename each to its digest, start to write all, fdatasync each, fsync each directory once.
+A name that is a digest can be judged after a power cut, so the rename needs no sync before it, and it
+shares the file system's transaction with the data. An object is visible when the index has its row, not
+when its name appears.
 """
-
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
 
 from __future__ import annotations
 
@@ -18,19 +17,21 @@ from pacsd.storage.journal import OpenDirectory
 from pacsd.storage.staging import StagedFile
 from pacsd.storage.writeback import start_writeback
 
+Results = dict[int, StoredFile | Exception]
+
 
 def seal(staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
-    """Make each object durable under its final name. Blocks; several threads may seal different objects at once.
+    """Make each object durable under its final name. Blocks; threads may seal different objects at once.
 
-    An error at sync time moves the object to the next pool. What fails for good is an exception in its place, and
-    nothing of it is left; it never spoils the others.
+    An error at sync time moves the object to the next pool. What fails for good is an exception in its
+    place, and nothing of it is left; it never spoils the others.
     """
-    results: dict[int, StoredFile | Exception] = {}
+    results: Results = {}
     waiting: list[int] = []
     for place, one in enumerate(staged):
         try:
             one.publish()
-        except (PacsError, ValueError, OSError) as error:
+        except (PacsError, ValueError) as error:
             results[place] = error
         else:
             waiting.append(place)
@@ -39,41 +40,38 @@ def seal(staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
     return [results[place] for place in range(len(staged))]
 
 
-def _sync_round(
-    staged: Sequence[StagedFile], waiting: list[int], results: dict[int, StoredFile | Exception]
-) -> list[int]:
+def _sync_round(staged: Sequence[StagedFile], waiting: list[int], results: Results) -> list[int]:
     """Sync all that wait; returns the places of those that went to another pool and must be synced there.
 
     Ends in at most as many rounds as there are pools: a moved object never goes back.
     """
-    again: list[int] = []
-
-    def move(place: int, error: OSError) -> None:
-        try:
-            staged[place].relocate(error)
-        except (PacsError, OSError) as final:
-            results[place] = final
-        else:
-            again.append(place)
-
     if len(waiting) > 1:
         for place in waiting:
             start_writeback(staged[place].fd)
+    failed: list[tuple[int, OSError]] = []
     by_directory: dict[OpenDirectory, list[int]] = {}
     for place in waiting:
         try:
             staged[place].sync()
         except OSError as error:
-            move(place, error)
+            failed.append((place, error))
         else:
             by_directory.setdefault(staged[place].directory, []).append(place)
     for directory, places in by_directory.items():
         try:
             os.fsync(directory.fd)
         except OSError as error:
-            for place in places:
-                move(place, error)
+            failed += [(place, error) for place in places]
         else:
             for place in places:
                 results[place] = staged[place].close()
-    return again
+    return [place for place, error in failed if _relocate(staged[place], place, error, results)]
+
+
+def _relocate(one: StagedFile, place: int, error: OSError, results: Results) -> bool:
+    try:
+        one.relocate(error)
+    except PacsError as final:
+        results[place] = final
+        return False
+    return True

@@ -1,6 +1,7 @@
 """The file server as the workflows see it: port `Storage` over pools, staging, sealing and reading."""
 
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
+# One call is one system call here, on paths that are joined once.
+# ruff: noqa: PTH108, PTH116
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ from pacsd.storage.staging import HEAD_BYTES, StagedFile
 class FileServer:
     """Port `Storage`. Blocks; any thread.
 
-    Each StoredFile that `seal` returned ends in exactly one call: `settle` when the index has its row, `remove` when
-    it hasn't (duplicate, refused, failed). Until then its directory keeps its journal file, so that a crash in
-    between is found by `recover`.
+    Each StoredFile that `seal` returned ends in exactly one call: `settle` when the index has its row,
+    `remove` when it hasn't (duplicate, refused, failed). Until then its directory keeps its journal file,
+    so that a crash in between is found by `recover`.
 
     Args:
         pools: configured pools.
@@ -34,7 +35,7 @@ class FileServer:
         self._head_bytes = head_bytes
 
     def begin(self, file_meta: bytes) -> StagedFile:
-        """A new object whose file begins with `file_meta` (preamble and group 2, not empty); opens nothing yet."""
+        """A new object whose file begins with `file_meta` (preamble and group 2); opens nothing yet."""
         return StagedFile(self.pools, file_meta, self._head_bytes)
 
     def seal(self, staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
@@ -53,8 +54,8 @@ class FileServer:
     ) -> ObjectHeader:
         """The same, reading on in the staged file where its head ends before the indexed attributes do.
 
-        Call it when all bytes are appended and before `seal`, or the header may differ from what `read_file_header`
-        gives after a crash.
+        Call it when all bytes are appended and before `seal`, or the header may differ from what
+        `read_file_header` gives after a crash.
         """
         return read_staged_header(sop_class_uid, sop_instance_uid, syntax_uid, staged)
 
@@ -69,7 +70,8 @@ class FileServer:
     def remove(self, file: StoredFile) -> None:
         """Unlink a file that no index row names; a missing one is no error.
 
-        When another object with the same bytes was sealed into the same directory and stands on the file, it stays.
+        When another object with the same bytes was sealed into the same directory and stands on the file,
+        it stays.
         """
         directory = self.pools.directory_of(file)
         try:
@@ -100,7 +102,7 @@ class FileServer:
         return FileReader(self.pools.path(file), file.size_bytes)
 
     def checkpoint(self, index_checkpoint: Callable[[], None]) -> int:
-        """Retire the directories that are full and settled; returns how many. To be called every minute or so.
+        """Retire the directories that are full and settled; returns how many. Call it every minute.
 
         Args:
             index_checkpoint: makes all committed rows durable; called only when there is something to retire.

@@ -1,13 +1,11 @@
 """One object being received: straight into a Part 10 file on the pool's own file system, hashed on the way.
 
-Nothing is opened before the first bytes come. A small object that comes in one piece costs one open and one gathered
-write here, and one rename and one fdatasync in `seal`. When the pool fails, what is written moves to the next one;
-the bytes are read back and proven by the running hash before the old file goes.
+Nothing is opened before the first bytes come. A small object that comes in one piece costs one open and one
+gathered write here, and one rename and one fdatasync in `seal`. When the pool fails, what is written moves
+to the next one; the bytes are read back and proven by the running hash before the old file goes.
 
 All methods block; one thread at a time per object.
 """
-
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
 
 from __future__ import annotations
 
@@ -42,8 +40,8 @@ class StagedFile:
     """
 
     __slots__ = (
-        "_directory", "_fd", "_final", "_flushed", "_hash", "_head_bytes", "_meta", "_over", "_part", "_pools", "_tried",
-        "_written", "head", "size_bytes",
+        "_directory", "_fd", "_final", "_flushed", "_hash", "_head_bytes", "_meta", "_over", "_part",
+        "_pools", "_tried", "_written", "head", "size_bytes",
     )  # fmt: skip
 
     def __init__(self, pools: Pools, file_meta: bytes, head_bytes: int = HEAD_BYTES) -> None:
@@ -96,7 +94,7 @@ class StagedFile:
         self._drop()
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """Bytes of the data set from the file, before `seal`; short at the end, none without a file. Raises OSError."""
+        """Bytes of the data set from the file, before `seal`; b'' without a file. Raises OSError."""
         return os.pread(self._fd, n_bytes, len(self._meta) + offset) if self._fd >= 0 else b""
 
     # --- what `seal` does with it, in this order ---
@@ -121,7 +119,7 @@ class StagedFile:
         os.fdatasync(self._fd)
 
     def relocate(self, error: OSError) -> None:
-        """After a failed sync: bring the whole file under its final name in the next pool. Raises OutOfResources."""
+        """After a failed sync: bring the whole file to the next pool. Raises OutOfResources."""
         digest = self._final
         self._move(error)
         while not self._final:
@@ -174,7 +172,7 @@ class StagedFile:
                 self._move(error)
 
     def _open(self) -> None:
-        """Reserve a place and create the part file there. Raises OSError; OutOfResources when no pool is left."""
+        """Create the part file in a reserved place. Raises OSError, OutOfResources when no pool is left."""
         directory, part = self._pools.reserve(self._tried)
         self._directory, self._part = directory, part
         self._fd = os.open(part, _PART_FLAGS, SEALED_MODE, dir_fd=directory.fd)
@@ -217,7 +215,7 @@ class StagedFile:
             _forget(*source)
 
     def _set_aside(self, directory: OpenDirectory | None, error: OSError) -> None:
-        """Don't try this pool again for this object, nor for others if it is the pool's fault. Raises OutOfResources."""
+        """Leave this pool, also for others if it is at fault. Raises OutOfResources."""
         if directory is None or error.errno not in _MOVE_ERRNOS:
             raise OutOfResources(f"it can't be written: {errno_text(error)}") from error
         if error.errno in FAILOVER_ERRNOS:
@@ -248,8 +246,8 @@ class StagedFile:
     def _write_early(self) -> None:
         """Bound what a large object keeps dirty in the page cache.
 
-        DONTNEED begins to write what is dirty and drops what is clean by then, which is the piece before; every
-        64 MiB everything is waited for, which also meets a full disk early.
+        DONTNEED begins to write what is dirty and drops what is clean by then, which is the piece before;
+        every 64 MiB everything is waited for, which also meets a full disk early.
         """
         start = max(0, self._flushed - _EARLY_WRITEBACK_BYTES)
         try:

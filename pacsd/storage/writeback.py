@@ -1,7 +1,5 @@
 """Steering the kernel's page cache: writing early, and not keeping what won't be read soon."""
 
-# ruff: noqa: PTH - paths are strings beside descriptors here; one call is one system call
-
 from __future__ import annotations
 
 import ctypes
@@ -17,8 +15,9 @@ Buffer = bytes | bytearray | memoryview
 def start_writeback(fd: int, offset: int = 0, n_bytes: int = 0) -> None:
     """Let the kernel begin to write a file's dirty pages, without waiting; 0 bytes: to the end.
 
-    With several files of one group it makes the file system allocate all of their blocks in one transaction, so
-    that the first fdatasync commits for all. An error in writing comes out of fdatasync, so none is looked at here.
+    With several files of one group it makes the file system allocate all of their blocks in one
+    transaction, so that the first fdatasync commits for all. An error in writing comes out of fdatasync, so
+    none is looked at here.
     """
     if _sync_file_range is not None:
         _sync_file_range(fd, offset, n_bytes, _SYNC_FILE_RANGE_WRITE)
