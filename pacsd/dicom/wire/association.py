@@ -65,14 +65,18 @@ _CAUSE_OF_PDU: Final[dict[type[Pdu], Cause]] = {
     ReleaseResponse: Cause.EVT13_RELEASE_ANSWER_RECEIVED,
     Abort: Cause.EVT16_ABORT_RECEIVED,
 }
+_OPENING: Final = (Cause.EVT1_REQUEST, Cause.EVT2_CONNECTED, Cause.EVT5_CONNECTION_CAME)
 
 
 class AssociationStateError(RuntimeError):
-    """A local call that the association's state doesn't allow; nothing was done."""
+    """A local call that the association's state doesn't allow: a fault of the caller. Nothing was done."""
 
 
 class AssociationMachine:
     """The protocol of one association, from connection to close; make a new one for the next.
+
+    A peer can end the association while its owner still decides, even by the bytes behind its request. So
+    what the owner does after the end has no effect and is no error.
 
     Args:
         role: "acceptor" for a connection that came in, "requestor" for one that we open.
@@ -92,6 +96,12 @@ class AssociationMachine:
         self._to_send: list[bytes] = []
         self._request: AssociateRequest | None = None
         self._is_connected = False
+        self._is_closed = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will be received or sent, be it that the transport still has to close."""
+        return self._is_closed or self.state is State.STA13_AWAITING_CLOSE
 
     @property
     def can_send_data(self) -> bool:
@@ -195,11 +205,14 @@ class AssociationMachine:
         """
         if (Cause.EVT15_ABORT, self.state) in TABLE:
             return self._command(Cause.EVT15_ABORT, Abort(source, reason))
-        was_connected, self.state = self._is_connected, State.STA1_IDLE
-        return [ArtimStop(), CloseTransport()] if was_connected else []
+        self.state = State.STA1_IDLE
+        self._is_closed = True
+        return [ArtimStop(), CloseTransport()] if self._is_connected else []
 
     def _command(self, cause: Cause, argument: Argument = None) -> list[Event]:
-        if (cause, self.state) not in TABLE:
+        if self.has_ended and cause not in _OPENING:
+            return []
+        if self._is_closed or (cause, self.state) not in TABLE:
             raise AssociationStateError(f"{cause.name} in {self.state.name}")
         events: list[Event] = []
         self._happen(cause, argument, events)
@@ -211,6 +224,7 @@ class AssociationMachine:
             return
         effects = effects_of(transition.action, argument)
         self.state = next_state(transition, argument, is_requestor=self.role == "requestor")
+        self._is_closed = self.state is State.STA1_IDLE
         for effect in effects:
             if isinstance(effect, Send):
                 self._to_send.append(effect.data)

@@ -250,8 +250,9 @@ def _storage_classes(request: AssociateRequest, policy: Policy) -> frozenset[str
         for uid in {proposal.abstract_syntax for proposal in request.presentation_contexts}
         if uid not in policy.supported
         and (
-            uid in policy.storage_classes or uid in declared or (policy.accept_any_storage and
-            is_storage(uid))
+            uid in policy.storage_classes
+            or uid in declared
+            or (policy.accept_any_storage and is_storage(uid))
         )
     )
 
