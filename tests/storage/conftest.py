@@ -65,7 +65,8 @@ def stage(server: FileServer, content: bytes, sop_instance: str = "1.2.3.4") -> 
 def sealed(server: FileServer, *staged: StagedFile) -> list[StoredFile]:
     files = []
     for result in server.seal(staged):
-        assert isinstance(result, StoredFile), result
+        if isinstance(result, Exception):
+            raise result
         files.append(result)
     return files
 
@@ -75,7 +76,7 @@ def everything_below(root: str | Path) -> list[str]:
     found = []
     for folder in ("objects", "journal"):
         for where, _, names in os.walk(Path(root, folder)):
-            found += [os.path.relpath(os.path.join(where, name), root) for name in names]
+            found += [os.path.relpath(Path(where, name), root) for name in names]
     return sorted(found)
 
 

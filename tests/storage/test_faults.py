@@ -1,4 +1,4 @@
-"""Real full and broken disks: loop-mounted ext4, tmpfs, and a device-mapper target that answers with I/O errors."""
+"""Real full and broken disks: loop-mounted ext4, tmpfs, a device-mapper target that gives I/O errors."""
 
 from __future__ import annotations
 
@@ -78,14 +78,15 @@ def test_a_full_disk_refuses_leaves_nothing_and_resumes_when_there_is_room(small
     now = [0.0]
     server = FileServer(Pools([small_pool(small_disk, clock=lambda: now[0])]))
     kept: list[StoredFile] = []
-    with pytest.raises(OutOfResources) as caught:
+
+    def fill() -> None:
         for n in range(40):
             staged = server.begin(file_meta(f"1.{n}"))
             staged.append([MIB])
-            result = server.seal([staged])[0]
-            if isinstance(result, Exception):
-                raise result
-            kept.append(result)
+            kept.extend(sealed(server, staged))
+
+    with pytest.raises(OutOfResources) as caught:
+        fill()
     assert caught.value.dicom_status == 0xA700
     assert len(kept) >= 8
     objects = [name for name in everything_below(small_disk) if name.startswith("objects")]

@@ -217,7 +217,7 @@ def test_rebuild_goes_on_behind_the_last_report(make_pool: Callable[..., Pool]) 
     crashed(pools[1], "1.4")
     found: list[str] = []
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     last: list[tuple[str, str]] = []
@@ -225,9 +225,9 @@ def test_rebuild_goes_on_behind_the_last_report(make_pool: Callable[..., Pool]) 
     def stop_at_second(report: RecoveryReport) -> None:
         last.append((report.pool, report.directory))
         if len(last) == 2:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         rebuild(pools, lambda _, header: found.append(header.sop_instance_uid), stop_at_second)
     assert len(found) == 2
     rebuild(pools, lambda _, header: found.append(header.sop_instance_uid), after=last[-1])
