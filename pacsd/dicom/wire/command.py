@@ -99,7 +99,7 @@ KEYWORDS: Final[Mapping[int, str]] = {tag: keyword for keyword, tag in TAGS.item
 _VRS: Final[dict[int, str]] = {
     int(element, 16): vr for element, vr, _ in map(str.split, _FIELDS.split("\n")[1:-1])
 }
-_AS_INT: Final = frozenset(tag for tag, vr in _VRS.items() if vr in ("US", "UL"))
+_INT_BYTES: Final = {tag: 4 if vr == "UL" else 2 for tag, vr in _VRS.items() if vr in ("US", "UL")}
 _AS_UID: Final = frozenset(tag for tag, vr in _VRS.items() if vr == "UI")
 _AS_TEXT: Final = frozenset(tag for tag, vr in _VRS.items() if vr in ("UI", "AE", "LO", "SH"))
 _AS_TAGS: Final = frozenset(tag for tag, vr in _VRS.items() if vr == "AT")
@@ -197,11 +197,11 @@ def decode_command(raw: bytes | memoryview) -> Command:
         after = at + length
         if group or after > end:
             raise DimseError("command set isn't group 0000 in implicit VR little endian")
-        if tag in _AS_INT:
+        if tag in _INT_BYTES:
             if length == 2:
                 (command[tag],) = _TWO_BYTES.unpack_from(raw, at)
             elif length:
-                command[tag] = int.from_bytes(raw[at : min(after, at + 4)], "little")
+                command[tag] = int.from_bytes(raw[at : min(after, at + _INT_BYTES[tag])], "little")
         elif tag:
             command[tag] = _decode_value(tag, raw[at:after])
         at = after
@@ -259,7 +259,7 @@ def _encode_value(tag: int, value: CommandValue) -> bytes:
         raw = value.encode("latin-1", "replace")
         return raw if not len(raw) & 1 else raw + (b"\0" if tag in _AS_UID else b" ")
     if isinstance(value, int):
-        n_bytes = 4 if _VRS.get(tag) == "UL" else 2
+        n_bytes = _INT_BYTES.get(tag, 2)
         if not 0 <= value < 1 << 8 * n_bytes:
             raise ValueError(f"{KEYWORDS.get(tag, hex(tag))} is out of its range")
         return value.to_bytes(n_bytes, "little")

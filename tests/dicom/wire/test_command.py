@@ -132,6 +132,13 @@ def test_an_absent_data_set_type_follows_from_the_kind_of_message() -> None:
     assert not Command(CommandField=C_CANCEL_RQ).has_dataset
 
 
+def test_a_number_with_too_many_bytes_still_can_be_answered() -> None:
+    request = decode_command(element(0x0100, b"\1\0\xff\xff") + element(0x0110, b"\5\0\xff\xff"))
+    assert (request.CommandField, request.MessageID) == (C_STORE_RQ, 5)
+    answer = decode_command(encode_store_response(request, 0))
+    assert answer.MessageIDBeingRespondedTo == 5
+
+
 @pytest.mark.parametrize(
     "raw",
     [
