@@ -1,0 +1,285 @@
+"""The one way to the PACS database: a short transaction as a function of a connection, on SQLite and
+PostgreSQL.
+
+What a function returns must be plain values: no result, row or connection leaves it. Calls block, so they
+are made in worker threads. Any number of threads and processes may share a database.
+
+SQLite keeps a write-ahead log with synchronous=NORMAL: a commit survives the process' death by itself,
+and the machine's after `checkpoint()`. Its writers queue on a lock file, first come first served, instead
+of on SQLite's sleeping busy handler. On PostgreSQL every commit is durable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg2  # type: ignore[import-untyped]
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from pacsd.model.errors import OutOfResources
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 5_000
+MAX_ATTEMPTS = 6
+POOL_SIZE = 8
+POOL_OVERFLOW = 24
+_RETRYABLE_PGCODES = frozenset({"40P01", "40001"})
+_UNAVAILABLE_PGCODES = ("08", "53", "57", "58", "25006", "55P03")
+"""Connection, resources, operator intervention, system error; read-only server; lock not available
+(PostgreSQL A).
+"""
+
+_SQLITE_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA mmap_size = 1073741824",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 67108864",
+)
+
+
+class Database:
+    """An engine and the rules by which it is used. Any thread.
+
+    Args:
+        url: sqlite:///FILE or postgresql://…
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._write_lock = _WriteLock(_database_file(self.url)) if self.is_sqlite else None
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+
+    def read(self, fn: Callable[[Connection], T]) -> T:
+        """Call `fn` in one snapshot (SQLite) or transaction that is rolled back at the end.
+
+        Raises: errors.OutOfResources when the database can't serve now.
+        """
+        return self._attempts(fn, self._read_once)
+
+    def write(self, fn: Callable[[Connection], T]) -> T:
+        """Call `fn` in one transaction and commit it; `fn` may be called again after a deadlock or a lost
+        connection.
+
+        Raises: errors.OutOfResources when the database can't serve now; whatever `fn` raises, after a
+        rollback.
+        """
+        return self._attempts(fn, self._write_once)
+
+    def checkpoint(self) -> None:
+        """Make every committed row survive a loss of power."""
+        if not self.is_sqlite:
+            return
+        file = _database_file(self.url)
+        try:
+            _fsync(Path(f"{file}-wal"))
+            _fsync(file.parent)
+        except OSError as cause:
+            raise OutOfResources("the database could not be synced") from cause
+
+    def ready(self) -> None:
+        """Raise errors.OutOfResources unless the database answers and has this release's schema."""
+        from pacsd.index import migrate
+
+        if self.read(migrate.current) != migrate.head():
+            raise OutOfResources("the database's schema is of another release")
+
+    def close(self) -> None:
+        """Close all connections; the database may be used again afterwards."""
+        self.engine.dispose()
+
+    def _read_once(self, fn: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            result = fn(connection)
+            connection.rollback()
+            return result
+
+    def _write_once(self, fn: Callable[[Connection], T]) -> T:
+        if self._write_lock is None:
+            return self._commit(fn)
+        with self._write_lock:
+            return self._commit(fn)
+
+    def _commit(self, fn: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.execution_options(pacsd_write=True)
+            connection.begin()
+            result = fn(connection)
+            try:
+                connection.commit()
+            except DBAPIError as cause:
+                raise _Undecided from cause
+            return result
+
+    def _attempts(self, fn: Callable[[Connection], T], once: Callable[[Callable[[Connection], T]], T]) -> T:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return once(fn)
+            except _Undecided as cause:
+                self.engine.dispose()
+                raise OutOfResources("the database was lost while committing") from cause.__cause__
+            except PoolTimeout as cause:
+                raise OutOfResources("too many database connections are in use") from cause
+            except (DBAPIError, sqlite3.Error, psycopg2.Error) as error:
+                self._judge(error, attempt)
+        raise OutOfResources("the database is too busy")
+
+    def _judge(self, error: Exception, attempt: int) -> None:
+        """Return if the transaction may be tried again; else raise what its failure means."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.Error):
+            if isinstance(cause, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+                raise error
+            raise OutOfResources("the database can't serve now") from error
+        code = getattr(cause, "pgcode", None) or ""
+        if code in _RETRYABLE_PGCODES:
+            time.sleep(0.01 * attempt)
+            return
+        if code and not code.startswith(_UNAVAILABLE_PGCODES):
+            raise error
+        if not code and not isinstance(cause, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+            raise error
+        self.engine.dispose()
+        if attempt > 1 or code.startswith(("53", "55", "25")):
+            raise OutOfResources("the database can't serve now") from error
+
+
+class _Undecided(Exception):  # noqa: N818 - never leaves this module
+    """A commit failed: whether it took place isn't known."""
+
+
+class _WriteLock:
+    """One writer at a time: among threads by a lock, among processes by a blocking flock, released by
+    death.
+    """
+
+    def __init__(self, database_file: Path) -> None:
+        self._path = Path(f"{database_file}-writer.lock")
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._pid = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            if self._pid != os.getpid():
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+                self._pid = os.getpid()
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as cause:
+            self._lock.release()
+            raise OutOfResources("the database's lock file can't be opened") from cause
+
+    def __exit__(self, *exc_info: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._lock.release()
+
+
+def create_or_upgrade(url: str) -> None:
+    """Bring a database, empty or of an earlier release, to this release's schema.
+
+    Safe when several processes do it at once: one does, the others wait and find it done.
+
+    Raises: errors.OutOfResources when the database can't be reached or written.
+    """
+    from pacsd.index import migrate
+
+    database = Database(url)
+    try:
+        database.write(migrate.upgrade)
+    finally:
+        database.close()
+
+
+def _database_file(url: URL) -> Path:
+    assert url.database
+    return Path(url.database)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    file = _database_file(url)
+
+    def connect(dbapi_connection: Any, _record: object) -> None:
+        dbapi_connection.isolation_level = None
+        for pragma in _SQLITE_PRAGMAS:
+            dbapi_connection.execute(pragma).close()
+
+    def begin(connection: Connection) -> None:
+        mode = "IMMEDIATE" if connection.get_execution_options().get("pacsd_write") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    def create_file(*_: object) -> None:
+        with contextlib.suppress(OSError):  # SQLite itself reports it, as an OperationalError
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+
+    engine = sqlalchemy.create_engine(
+        url,
+        poolclass=sqlalchemy.QueuePool,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_reset_on_return="rollback",
+        connect_args={"cached_statements": 512, "check_same_thread": False},
+    )
+    if not file.exists():
+        create_file()
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    return sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg2"),
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        connect_args={
+            "connect_timeout": 5,
+            "client_encoding": "utf8",
+            "application_name": "pacsd",
+            "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=300s",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+
+
+def _fsync(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """A database for one command, closed at the end."""
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.close()
