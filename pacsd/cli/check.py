@@ -50,7 +50,5 @@ def _missing_folders(config: Config) -> list[Problem]:
                 )
             )
     if config.dicom.enabled and not config.storage.pools:
-        problems.append(
-            Problem("storage.pools", "is empty, so no image can be stored; add a [[storage.pools]] table")
-        )
+        problems.append(Problem("storage.pools", "is empty, so no image can be stored; add a [[storage.pools]] table"))
     return problems

@@ -30,18 +30,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "administrator, whose password is shown once.",
     )
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="the folder of the new site")
-    parser.add_argument(
-        "--ae-title", default="PACSD", metavar="T", help="its DICOM title (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--dicom-port", type=port_number, default=11112, metavar="N", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--web-port", type=port_number, default=8080, metavar="N", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--hl7-port", type=port_number, default=2575, metavar="N", help="default: %(default)s"
-    )
+    parser.add_argument("--ae-title", default="PACSD", metavar="T", help="its DICOM title (default: %(default)s)")
+    parser.add_argument("--dicom-port", type=port_number, default=11112, metavar="N", help="default: %(default)s")
+    parser.add_argument("--web-port", type=port_number, default=8080, metavar="N", help="default: %(default)s")
+    parser.add_argument("--hl7-port", type=port_number, default=2575, metavar="N", help="default: %(default)s")
     parser.add_argument("--bind", metavar="ADDRESS", help="where all roles listen (default: see pacsd.toml)")
     parser.add_argument("--database", metavar="URL", help="the PACS database (default: SQLite in DIR)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="DICOM processes; 0: none apart")
@@ -50,9 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="for trials: listen on loopback only and let DICOM peers in that aren't registered",
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print config, user and password as one JSON object"
-    )
+    parser.add_argument("--json", action="store_true", help="print config, user and password as one JSON object")
     parser.set_defaults(run=run)
 
 

@@ -32,9 +32,7 @@ class Problem:
         return f"{self.key}: {self.advice}" if self.key else self.advice
 
 
-def decode(
-    section: type[S], table: Mapping[str, Any], base: Path, prefix: str, problems: list[Problem]
-) -> S | None:
+def decode(section: type[S], table: Mapping[str, Any], base: Path, prefix: str, problems: list[Problem]) -> S | None:
     """Make a section of a table of the file.
 
     Args:
@@ -91,9 +89,14 @@ def _value(kind: Any, value: Any, declared: Setting, base: Path, key: str, probl
     elif declared.pattern and not re.fullmatch(declared.pattern, value):
         advice = "must be " + declared.pattern_about
     if advice:
-        problems.append(Problem(key, f"{advice}, but it is {value!r}"))
+        problems.append(Problem(key, f"{advice}, but it is {_shown(value)}"))
         return None
     return base / value if kind is Path else kind(value)
+
+
+def _shown(value: Any) -> str:
+    """Write a value so that it can be recognised; the password of a URL isn't repeated."""
+    return re.sub(r"(://[^/@]*:)[^@]*@", r"\1…@", repr(value))[:200]
 
 
 def _out_of_range(value: float, declared: Setting) -> str:
@@ -105,7 +108,7 @@ def _out_of_range(value: float, declared: Setting) -> str:
 
 def _sequence(kind: Any, value: Any, declared: Setting, base: Path, key: str, problems: list[Problem]) -> Any:
     if not isinstance(value, list):
-        problems.append(Problem(key, f"must be a list, but it is {value!r}"))
+        problems.append(Problem(key, f"must be a list, but it is {_shown(value)}"))
         return ()
     items = []
     for at, item in enumerate(value):
@@ -116,5 +119,5 @@ def _sequence(kind: Any, value: Any, declared: Setting, base: Path, key: str, pr
             assert isinstance(kind, type)
             items.append(decode(kind, item, base, place + ".", problems))
         else:
-            problems.append(Problem(place, f"must be a table, but it is {item!r}"))
+            problems.append(Problem(place, f"must be a table, but it is {_shown(item)}"))
     return tuple(items)

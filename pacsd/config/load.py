@@ -55,9 +55,7 @@ def parse(table: Mapping[str, Any], source: Path) -> Config:
     """
     problems: list[Problem] = []
     kinds = typing.get_type_hints(Config)
-    names = [
-        field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(kinds[field.name])
-    ]
+    names = [field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(kinds[field.name])]
     problems.extend(
         Problem(name, "is not a section; the sections are " + ", ".join(f"[{known}]" for known in names))
         for name in table
@@ -83,9 +81,7 @@ def _contradictions(config: Config) -> Iterator[Problem]:
     seen: dict[int, str] = {}
     for role, section in (("dicom", config.dicom), ("web", config.web), ("hl7", config.hl7)):
         if section.enabled and section.port in seen:
-            yield Problem(
-                f"{role}.port", f"{section.port} is also {seen[section.port]}.port; give each role its own"
-            )
+            yield Problem(f"{role}.port", f"{section.port} is also {seen[section.port]}.port; give each role its own")
         elif section.enabled:
             seen[section.port] = role
     for what in ("name", "path"):

@@ -1,6 +1,7 @@
 """The annotated example of `pacsd.toml` and the manual's tables, made from the declarations of the sections.
 
-`python -m pacsd.config.render > etc/pacsd.toml` and `python -m pacsd.config.render manual` print them.
+`python -m pacsd.config.render > etc/pacsd.toml`
+`python -m pacsd.config.render manual > docs/configuration.md`
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from pacsd.config.settings import Setting, setting_of
 _HEAD = """\
 # The configuration of a pacsd site. Every setting is listed; one that is commented out shows its default.
 # Paths are meant relative to this file. `pacsd check --config FILE` finds every mistake at once.
+"""
+_MANUAL_HEAD = """\
+# Configuration
+
+Every setting of `pacsd.toml`. This page and the annotated example `etc/pacsd.toml` are rendered from
+`pacsd/config/sections.py`. Paths are meant relative to the file. Unknown keys are errors; `pacsd check --config FILE`
+reports every mistake at once. Settings are read at start.
 """
 _SAMPLE_POOL = {"name": "images", "path": "images"}
 
@@ -45,8 +53,8 @@ def example(values: Mapping[str, Mapping[str, Any]] | None = None) -> str:
 
 
 def manual() -> str:
-    """Return the settings as Markdown, one table per section."""
-    parts = []
+    """Return the settings as a page of Markdown, one table per section."""
+    parts = [_MANUAL_HEAD]
     for name, section in sections():
         parts.append(_markdown(f"[{name}]", section))
         for field in dataclasses.fields(section):
@@ -75,14 +83,17 @@ def _about(kind: Any) -> str:
 
 
 def _table(head: str, kind: Any, values: Mapping[str, Any]) -> str:
-    lines = [*textwrap.wrap(_about(kind), 100, initial_indent="# ", subsequent_indent="# "), head]
+    lines = [
+        *textwrap.wrap(_about(kind), 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False),
+        head,
+    ]
     for field in dataclasses.fields(kind):
         if _table_kind(kind, field) is not None:
             continue
         declared = setting_of(field)
         lines.append("")
         told = f"{declared.about}{_limits(declared)}"
-        lines += textwrap.wrap(told, 100, initial_indent="# ", subsequent_indent="# ")
+        lines += textwrap.wrap(told, 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         if field.name in values:
             lines.append(f"{field.name} = {toml_value(values[field.name])}")
         elif declared.unset:
@@ -93,9 +104,7 @@ def _table(head: str, kind: Any, values: Mapping[str, Any]) -> str:
 
 
 def _commented(table: str) -> str:
-    return "".join(
-        line if line.startswith(("#", "\n")) else f"# {line}" for line in table.splitlines(keepends=True)
-    )
+    return "".join(line if line.startswith(("#", "\n")) else f"# {line}" for line in table.splitlines(keepends=True))
 
 
 def _limits(declared: Setting) -> str:

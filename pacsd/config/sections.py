@@ -159,9 +159,7 @@ class Pool:
         pattern=_POOL_NAME,
         pattern_about="lower-case letters, digits and hyphens, at most 32",
     )
-    path: Path = setting(
-        dataclasses.MISSING, "The folder; it must exist and be its own for this pool.", path=True
-    )
+    path: Path = setting(dataclasses.MISSING, "The folder; it must exist and be its own for this pool.", path=True)
     read_only: bool = setting(False, "Serve what it holds, write nothing to it.")
     high_water_percent: float = setting(
         95.0, "No new object is placed here when the file system is fuller than this.", least=1, most=100
@@ -185,9 +183,7 @@ class Storage:
         least=1,
         most=100000,
     )
-    pools: tuple[Pool, ...] = setting(
-        (), "At least one pool is needed to store anything; they fill in this order."
-    )
+    pools: tuple[Pool, ...] = setting((), "At least one pool is needed to store anything; they fill in this order.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,9 +243,7 @@ class Config:
         """The PACS database, with the default filled in."""
         url = self.site.database
         if not url or url.startswith(_SQLITE):
-            return (
-                f"{_SQLITE}{self.source.parent / url[len(_SQLITE) :] if url else self.state / 'index.sqlite'}"
-            )
+            return f"{_SQLITE}{self.source.parent / url[len(_SQLITE) :] if url else self.state / 'index.sqlite'}"
         return url
 
     @property

@@ -153,9 +153,7 @@ class Listener:
             self._port.startListening()
         finally:
             opened.close()
-        log.info(
-            "listening", role=self._role, address=self._address, port=self._number, inherited=fd is not None
-        )
+        log.info("listening", role=self._role, address=self._address, port=self._number, inherited=fd is not None)
 
     def pause(self) -> None:
         """Leave new connections to the other processes on this socket, for a process at its limit."""
@@ -167,7 +165,7 @@ class Listener:
         if self._port is not None:
             self._port.startReading()
 
-    async def stop(self, limit_s: float) -> None:  # noqa: ARG002 - closing takes no time
+    async def stop(self, limit_s: float) -> None:
         """Accept no more; open connections are their factory's affair."""
         port, self._port = self._port, None
         if port is not None:

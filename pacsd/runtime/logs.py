@@ -83,9 +83,7 @@ def describe_error(error: BaseException, *, open_text: bool) -> dict[str, object
     elif isinstance(error, OSError):
         told["cause"] = (error.strerror or os.strerror(error.errno or 0))[:_MAX_TEXT]
     if frames:
-        told["frames"] = [
-            f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)
-        ]
+        told["frames"] = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
     return told
 
 

@@ -26,9 +26,7 @@ def notify(*states: str, environment: Mapping[str, str] = os.environ) -> bool:
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line:
         try:
-            line.sendto(
-                "\n".join(states).encode(), address.replace("@", "\0", 1) if address[0] == "@" else address
-            )
+            line.sendto("\n".join(states).encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
         except OSError as error:
             log.warning("notify-failed", error=error)
             return False
@@ -79,7 +77,7 @@ class Watchdog:
         notify("WATCHDOG=1", environment=self._environment)
         self._timer = self._call_later(self.interval_s, self._feed)
 
-    async def stop(self, limit_s: float) -> None:  # noqa: ARG002 - nothing to wait for
+    async def stop(self, limit_s: float) -> None:
         """Stop feeding it; systemd's TimeoutStopSec= takes over."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()

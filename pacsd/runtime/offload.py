@@ -78,11 +78,11 @@ class Offload:
         """Jobs that wait or run now. Thread: reactor."""
         return self._n_pending
 
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run a blocking function in the pool. Thread: reactor.
 
         Args:
-            function: It must return plain values: no cursor, no open row, nothing bound to its thread.
+            fn: It must return plain values: no cursor, no open row, nothing bound to its thread.
 
         Returns:
             Fires in the reactor thread with the function's result or failure; fails at once with
@@ -93,7 +93,7 @@ class Offload:
             return fail(Busy(f"{self.name} is {'stopping' if self._stopping else 'busy'}"))
         if not self._threads:
             self._start()
-        job = _Job(function, args, kwargs)
+        job = _Job(fn, args, kwargs)
         self._n_pending += 1
         self._queue.put(job)
         return job.deferred
@@ -147,7 +147,8 @@ class Offload:
         while self._done:
             job = self._done.popleft()
             self._n_pending -= 1
-            job.deferred.callback(job.result)
+            if not job.cancelled:
+                job.deferred.callback(job.result)
         if not self._n_pending:
             self._release()
 

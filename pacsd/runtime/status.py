@@ -89,7 +89,7 @@ class Status:
         address = self._folder.enter_context(_short_name(self._path))
         self._port = self._reactor.listenUNIX(address, factory, mode=0o600)
 
-    async def stop(self, limit_s: float) -> None:  # noqa: ARG002 - nothing to wait for
+    async def stop(self, limit_s: float) -> None:
         """Stop answering; the socket is removed."""
         port, self._port = self._port, None
         with self._folder:
@@ -105,7 +105,7 @@ class _Answers(Factory[Protocol]):
     def __init__(self, account: Callable[[], dict[str, Any]]) -> None:
         self._account = account
 
-    def buildProtocol(self, addr: object) -> Protocol:  # noqa: ARG002 - all who may connect may know
+    def buildProtocol(self, addr: object) -> Protocol:
         """Answer this one."""
         return _Answer(self._account)
 
@@ -137,7 +137,7 @@ class _Ask(Protocol):
         if len(self._received) > _MAX_ANSWER_BYTES:
             self._cancelled(self.answer)
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002 - any end is the end
+    def connectionLost(self, reason: Failure | None = None) -> None:
         if not self.answer.called:
             try:
                 self.answer.callback(json.loads(self._received))

@@ -85,9 +85,7 @@ class Workers:
         self._socket: socket.socket | None = None
         self._reactor = reactor
         self._ready_limit_s = ready_limit_s
-        self._workers = [
-            _Worker(f"{role}-{at}", role, command, reactor) for at, command in enumerate(commands, 1)
-        ]
+        self._workers = [_Worker(f"{role}-{at}", role, command, reactor) for at, command in enumerate(commands, 1)]
 
     @property
     def names(self) -> list[str]:
@@ -104,9 +102,7 @@ class Workers:
         self._socket = self._open()
         for worker in self._workers:
             worker.begin(self._socket.fileno())
-        waiting = DeferredList(
-            [worker.ready for worker in self._workers], fireOnOneErrback=True, consumeErrors=True
-        )
+        waiting = DeferredList([worker.ready for worker in self._workers], fireOnOneErrback=True, consumeErrors=True)
         waiting.addTimeout(self._ready_limit_s, self._reactor, onTimeoutCancel=_too_slow)
         try:
             await waiting
@@ -218,7 +214,7 @@ class _Watched(ProcessProtocol):
     def __init__(self, worker: _Worker) -> None:
         self._worker = worker
 
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: ARG002 - the only pipe it writes to
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
         self._worker.told_ready()
 
     def processExited(self, reason: Failure) -> None:

@@ -53,11 +53,7 @@ class Answer(Resource):
         def failed(failure: Failure) -> None:
             if not request._disconnected:  # noqa: SLF001 - Twisted offers no other way to know
                 log.error("answer-failed", resource=type(self).__name__, error=failure.value)
-                send(
-                    problem_body(
-                        request, 500, "The answer could not be made; the log of the server says why."
-                    )
-                )
+                send(problem_body(request, 500, "The answer could not be made; the log of the server says why."))
 
         request.notifyFinish().addErrback(gone)
         answering.addCallback(send).addErrback(failed)
@@ -146,9 +142,7 @@ class Accounts:
         asked = [ensureDeferred(status.fetch_account(self._run, name, self._reactor)) for name in others]
         results = await DeferredList(asked, consumeErrors=True)
         told: dict[str, dict[str, Any] | None] = {self._process: own}
-        told.update(
-            {name: answer if fine else None for name, (fine, answer) in zip(others, results, strict=True)}
-        )
+        told.update({name: answer if fine else None for name, (fine, answer) in zip(others, results, strict=True)})
         return told
 
     async def check_dicom(self) -> str:

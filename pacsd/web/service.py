@@ -120,7 +120,7 @@ def find_writable_pool(config: Config) -> str:
 class Root(Resource):
     """The top of the site: what isn't there is a problem document."""
 
-    def getChild(self, path: bytes, request: HttpRequest) -> Resource:  # noqa: ARG002 - Twisted's signature
+    def getChild(self, path: bytes, request: HttpRequest) -> Resource:
         """Answer 404 for every name that isn't a child."""
         return Problem(404, "There is nothing at this address.")
 
@@ -169,9 +169,7 @@ class BoundedSite(Site):
     displayTracebacks = False
 
     def __init__(self, root: Resource, max_request_bytes: int) -> None:
-        super().__init__(
-            root, requestFactory=functools.partial(BoundedRequest, max_request_bytes), timeout=60
-        )
+        super().__init__(root, requestFactory=functools.partial(BoundedRequest, max_request_bytes), timeout=60)
 
     def log(self, request: HttpRequest) -> None:
         """Write no access log: addresses of DICOMweb name patients' studies."""

@@ -36,9 +36,7 @@ def makeService(options: Any) -> Daemon:
 
     from twisted.internet import reactor
 
-    return Daemon(
-        lambda: _site(config, reactor), reactor, stop_limit_s=config.site.stop_limit_s, ready=announce
-    )
+    return Daemon(lambda: _site(config, reactor), reactor, stop_limit_s=config.site.stop_limit_s, ready=announce)
 
 
 def _site(config: Config, reactor: Any) -> Role:
