@@ -59,15 +59,11 @@ def read_header(
         total_bytes: length of the data set; None when the head may be cut.
     """
     syntax = transfer_syntax(syntax_uid)
-    found = scan_values(
-        head, syntax, WANTED, total_bytes=_UNKNOWN_BYTES if total_bytes is None else total_bytes
-    )
+    found = scan_values(head, syntax, WANTED, total_bytes=_UNKNOWN_BYTES if total_bytes is None else total_bytes)
     return _header(sop_class, sop_instance, syntax, found.values, packed_head(found), found.flags)
 
 
-def read_staged_header(
-    sop_class: str, sop_instance: str, syntax_uid: str, staged: StagedFile
-) -> ObjectHeader:
+def read_staged_header(sop_class: str, sop_instance: str, syntax_uid: str, staged: StagedFile) -> ObjectHeader:
     """Read a header from a completely received object, looking into its file where the head isn't enough."""
     return _read_on(sop_class, sop_instance, syntax_uid, staged.head, staged.size_bytes, staged.read_at)
 

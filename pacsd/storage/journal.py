@@ -14,6 +14,7 @@ row, or was removed) and the index has made those rows durable. See docs/adr/000
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 
 from pacsd.storage.pool import DIRECTORY_MODE, JOURNAL, OBJECTS, Pool, sync_directory
+from pacsd.storage.writeback import write_all
 
 MAX_FILES = 2048
 _DAY_S = 86400
@@ -35,11 +37,12 @@ class OpenDirectory:
 
     __slots__ = (
         "_journal_fd", "_lock", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path",
-        "n_reserved", "path", "pool",
+        "n_reserved", "path", "pool", "pool_failures",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, path: str, fd: int, journal_path: str, journal_fd: int, day: int) -> None:
         self.pool = pool
+        self.pool_failures = pool.n_failures
         self.path = path
         self.fd = fd
         self.journal_path = journal_path
@@ -65,11 +68,10 @@ class OpenDirectory:
             self._n_open -= 1
 
     def publish(self, part: str, digest: bytes) -> bool:
-        """Rename a part file to its final name; ends its slot.
+        """Rename a part file to its final name; ends its slot. False: sync the part, then rename it yourself.
 
-        False when the folder holds that very file already: the part is left, the existing file counts once
-        more. A file that may be named by a row is never replaced by one that isn't durable yet. Raises
-        OSError.
+        The folder holds that very file then, and a row may name it: it may be replaced only by one that is durable
+        already. The name counts once more, so that it outlives the removal of one of the two. Raises OSError.
         """
         name = digest.hex() + ".dcm"
         with self._lock:
@@ -115,20 +117,16 @@ class OpenDirectory:
             return self.closed and not self._n_open and not self._pending
 
     def retire(self) -> None:
-        """Remove the journal file: the index knows all of this folder durably. Raises OSError."""
-        try:
+        """Remove the journal file: the index knows all of this folder durably. Raises OSError.
+
+        Not synced: should the file come back after a power cut, recovery finds nothing to do.
+        """
+        with contextlib.suppress(OSError):
+            # works for an empty folder only
             os.rmdir(self.pool.path(self.path))
-        except OSError:
-            empty = False
-        else:
-            empty = True
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.journal_path)
-        except FileNotFoundError:
-            empty = True
         self.abandon()
-        if not empty:
-            sync_directory(self.pool.path(JOURNAL))
 
     def abandon(self) -> None:
         """Give the lock up and leave the journal file to the next start."""
@@ -168,22 +166,30 @@ class Journal:
         day = int(self._utc()) // _DAY_S
         with self._lock:
             current = self._current
-            if current is None or current.n_reserved >= self._max_files or current.day != day:
+            if current is None or self._is_over(current, day):
                 self._close_current()
                 current = self._current = self._open(day)
                 self._opened(current)
             return current, current.reserve()
 
     def close_if_over(self) -> None:
-        """Close the directory when its day is over, though nothing was written since."""
+        """Close the directory when it is full or its day is over, though nothing was written since."""
         with self._lock:
-            if self._current is not None and self._current.day != int(self._utc()) // _DAY_S:
+            if self._current is not None and self._is_over(self._current, int(self._utc()) // _DAY_S):
                 self._close_current()
 
     def close(self) -> None:
         """Take no more objects into the present directory; the next reservation opens another."""
         with self._lock:
             self._close_current()
+
+    def _is_over(self, directory: OpenDirectory, day: int) -> bool:
+        """Full, of another day, or on a pool that has failed since: its descriptor may be of a disk that is gone."""
+        return (
+            directory.n_reserved >= self._max_files
+            or directory.day != day
+            or directory.pool_failures != self._pool.n_failures
+        )
 
     def _close_current(self) -> None:
         if self._current is not None:
@@ -202,7 +208,7 @@ class Journal:
             _make_directory(self._pool, path)
             fd = os.open(self._pool.path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
-            os.close(journal_fd)
+            _drop_entry(journal_fd, journal_path)
             raise
         return OpenDirectory(self._pool, path, fd, journal_path, journal_fd, day)
 
@@ -214,14 +220,26 @@ def _write_entry(journal_path: str, directory: str) -> int:
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        os.write(fd, f"{directory}\n".encode())
+        text = f"{directory}\n".encode()
+        write_all(fd, [text], len(text))
         os.fsync(fd)
         os.rename(draft, journal_path)
+    except OSError:
+        _drop_entry(fd, draft)
+        raise
+    try:
         sync_directory(folder)
     except OSError:
-        os.close(fd)
+        _drop_entry(fd, journal_path)
         raise
     return fd
+
+
+def _drop_entry(fd: int, path: str) -> None:
+    """Take back an entry whose folder isn't used; what can't be removed now is removed by `recover`."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    os.close(fd)
 
 
 def _make_directory(pool: Pool, path: str) -> None:

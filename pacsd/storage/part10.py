@@ -19,9 +19,7 @@ META_READ_BYTES = 4096
 """Bytes of a file's beginning that nearly always hold the group; `parse_meta` raises for more."""
 MAX_META_BYTES = 1 << 20
 
-_LONG_VRS = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT = struct.Struct("<HHL").unpack_from
 _LONG = struct.Struct("<L").unpack_from

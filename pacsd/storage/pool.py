@@ -43,6 +43,9 @@ FAILOVER_ERRNOS = FULL_ERRNOS | {
 }
 """Errors that say that this pool, rather than this object, is the trouble (ENOENT: its folder is gone)."""
 
+PROCESS_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say that this process or machine is at its limit, whichever pool it tries."""
+
 _SPACE_CACHE_S = 1.0
 _FULL_RETRY_S = 5.0
 
@@ -78,7 +81,7 @@ class Pool:
         self,
         name: str,
         root: str | os.PathLike[str],
-        read_only: bool = False,  # noqa: FBT001, FBT002 - the configuration names it
+        read_only: bool = False,  # noqa: FBT002 - the configuration names it
         high_watermark: float = 0.95,
         low_watermark: float = 0.93,
         *,
@@ -105,6 +108,8 @@ class Pool:
         self._used = 0.0
         self._retry_at = float("-inf")
         self._failed: PoolState | None = None
+        self.n_failures = 0
+        """How often it failed otherwise than by being full: what was opened before isn't used again."""
         self.reason = ""
         """Why it is FULL or FAILED, for the log and the console; '' when it isn't."""
 
@@ -167,15 +172,14 @@ class Pool:
         """Whether a new object may be placed here now."""
         return not self.read_only and self._healthy() and not self._over_high()
 
-    def fail(self, error: OSError) -> None:
+    def fail(self, error: OSError, reason: str = "") -> None:
         """Leave the pool alone for a while after an error that wasn't the object's fault."""
         full = error.errno in FULL_ERRNOS
         with self._lock:
             self._failed = PoolState.FULL if full else PoolState.FAILED
-            self.reason = errno_text(error)
-            self._retry_at = self._clock() + (
-                min(_FULL_RETRY_S, self._retry_after_s) if full else self._retry_after_s
-            )
+            self.reason = reason or errno_text(error)
+            self.n_failures += not full
+            self._retry_at = self._clock() + (min(_FULL_RETRY_S, self._retry_after_s) if full else self._retry_after_s)
             self._opened = False
             self._space_at = float("-inf")
 

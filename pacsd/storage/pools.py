@@ -7,6 +7,7 @@ aside for a while and the next one is taken at once.
 
 from __future__ import annotations
 
+import errno
 import secrets
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pacsd.model.errors import OutOfResources
 from pacsd.model.objects import StoredFile
 from pacsd.storage.journal import MAX_FILES, Journal, OpenDirectory
-from pacsd.storage.pool import Pool, PoolUnavailable
+from pacsd.storage.pool import PROCESS_ERRNOS, Pool, PoolUnavailable, errno_text
 
 
 class Pools:
@@ -44,8 +45,7 @@ class Pools:
         self._directories: dict[tuple[str, str], OpenDirectory] = {}
         run = run or secrets.token_hex(5)
         self._journals = {
-            pool.name: Journal(pool, run, self._register, max_files=max_files_per_directory, utc=utc)
-            for pool in pools
+            pool.name: Journal(pool, run, self._register, max_files=max_files_per_directory, utc=utc) for pool in pools
         }
 
     def __iter__(self) -> Iterator[Pool]:
@@ -78,9 +78,11 @@ class Pools:
             try:
                 return self._journals[pool.name].reserve()
             except OSError as error:
+                if error.errno in PROCESS_ERRNOS:
+                    raise OutOfResources(f"it can't be written: {errno_text(error)}") from error
                 pool.fail(error)
             except PoolUnavailable as error:
-                pool.fail(OSError(getattr(error.__cause__, "errno", 0) or 5, error.comment))
+                pool.fail(OSError(errno.ENODEV, error.comment), error.comment)
         raise OutOfResources("no pool can take it: " + (self._reasons() or "none is writable"))
 
     def directory_of(self, file: StoredFile) -> OpenDirectory | None:
@@ -98,12 +100,21 @@ class Pools:
             return [directory for directory in self._directories.values() if directory.is_settled()]
 
     def retire(self, directories: Sequence[OpenDirectory]) -> None:
-        """Remove the journal files of directories whose rows are durable. Raises OSError."""
+        """Remove the journal files of directories whose rows are durable.
+
+        Raises OSError when one can't be removed, after all others were; it stays for the next time.
+        """
+        failure: OSError | None = None
         for directory in directories:
+            try:
+                directory.retire()
+            except OSError as error:
+                failure = error
+                continue
             with self._lock:
-                found = self._directories.pop((directory.pool.name, directory.path), None)
-            if found is not None:
-                found.retire()
+                self._directories.pop((directory.pool.name, directory.path), None)
+        if failure is not None:
+            raise failure
 
     def close(self, checkpoint: Callable[[], None] | None = None) -> None:
         """Stop writing.

@@ -128,9 +128,7 @@ def rebuild(
     return report
 
 
-def _rebuild_directory(
-    pool: Pool, path: str, adopt: Adopt, report: RecoveryReport, *, check_digests: bool
-) -> None:
+def _rebuild_directory(pool: Pool, path: str, adopt: Adopt, report: RecoveryReport, *, check_digests: bool) -> None:
     for digest in list_directory(pool.path(path)).digests:
         file = StoredFile(pool.name, path, digest, 0)
         full_path = pool.path(file.path)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from pacsd.model.errors import IntegrityError, OutOfResources
+from pacsd.model.errors import Cancelled, IntegrityError, OutOfResources
 from pacsd.model.objects import StoredFile
 from pacsd.storage.pool import OBJECTS, Pool, PoolUnavailable, errno_text
 from pacsd.storage.pools import Pools
@@ -68,10 +68,6 @@ class ScrubReport:
     directory: str = ""
 
 
-class Cancelled(Exception):  # noqa: N818 - it isn't an error
-    """The caller asked to stop."""
-
-
 class Throttle:
     """Keeps reading below a rate, in bytes per second; 0: no limit. One thread.
 
@@ -94,16 +90,16 @@ class Throttle:
         self._due_at = clock()
 
     def __call__(self, n_bytes: int) -> None:
-        """Account for what was read. Raises Cancelled."""
+        """Account for what was read. Raises errors.Cancelled."""
         if self._cancelled():
-            raise Cancelled
+            raise Cancelled("stopped")
         if self._bytes_per_s <= 0:
             return
         now = self._clock()
         self._due_at = max(self._due_at, now - _BURST_S) + n_bytes / self._bytes_per_s
         while (wait := self._due_at - self._clock()) > 0:
             if self._cancelled():
-                raise Cancelled
+                raise Cancelled("stopped")
             self._sleep(min(wait, 1.0))
 
 
@@ -173,9 +169,7 @@ def _findings(
         skipping = ""
 
 
-def check_file(
-    pools: Pools, file_id: int, file: StoredFile, throttle: Callable[[int], None]
-) -> Finding | None:
+def check_file(pools: Pools, file_id: int, file: StoredFile, throttle: Callable[[int], None]) -> Finding | None:
     """Read one file whole; None when it is as its row says."""
     try:
         digest, size = file_digest(pools.path(file), throttle)

@@ -42,9 +42,7 @@ class FileServer:
         """Make each durable under its final name, sharing syncs; see `seal.seal`."""
         return seal(staged)
 
-    def read_header(
-        self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes
-    ) -> ObjectHeader:
+    def read_header(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes) -> ObjectHeader:
         """What the index needs of an object, from its head alone. Never raises for content."""
         whole = len(head) < self._head_bytes
         return read_header(sop_class_uid, sop_instance_uid, syntax_uid, head, len(head) if whole else None)

@@ -131,7 +131,9 @@ class StagedFile:
     def close(self) -> StoredFile:
         """Give up the descriptor of the durable file and say where it lies."""
         directory = self.directory
-        os.close(self._fd)
+        with contextlib.suppress(OSError):
+            # says nothing about bytes that are synced
+            os.close(self._fd)
         self._fd = -1
         self._over = ValueError("the object is sealed already")
         return StoredFile(directory.pool.name, directory.path, self._final, self._written)
@@ -178,15 +180,14 @@ class StagedFile:
         self._fd = os.open(part, _PART_FLAGS, SEALED_MODE, dir_fd=directory.fd)
 
     def _rename(self, digest: bytes) -> None:
-        directory, part = self.directory, self._part
-        renamed = directory.publish(part, digest)
-        self._part, self._final = "", digest
+        directory = self.directory
+        renamed = directory.publish(self._part, digest)
+        self._final = digest
         if not renamed:
-            # the same bytes lie there already: stand on that file, whose sync then covers this object too
-            os.unlink(part, dir_fd=directory.fd)
-            existing = os.open(f"{digest.hex()}.dcm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory.fd)
-            os.close(self._fd)
-            self._fd = existing
+            os.fdatasync(self._fd)
+            name = f"{digest.hex()}.dcm"
+            os.rename(self._part, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+        self._part = ""
 
     def _move(self, error: OSError) -> None:
         """Set the failing pool aside and bring the bytes written so far to the next one that takes them.
@@ -270,16 +271,20 @@ class StagedFile:
 
 
 def _forget(fd: int, directory: OpenDirectory | None, part: str, final: bytes) -> None:
-    """Close and remove one file that isn't to be."""
+    """Close and remove one file that isn't to be.
+
+    A pool that can't do it now keeps the file until `recover` or `scrub` meets it.
+    """
     if fd >= 0:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
     if directory is None:
         return
-    if part:
-        directory.release()
-    # a pool that can't unlink now keeps the file until `recover` or `scrub` meets it
+    with contextlib.suppress(OSError):
+        if part:
+            os.unlink(part, dir_fd=directory.fd)
     with contextlib.suppress(OSError):
         if final:
             directory.withdraw(final)
-        elif part:
-            os.unlink(part, dir_fd=directory.fd)
+    if part and not final:
+        directory.release()

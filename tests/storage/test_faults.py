@@ -105,9 +105,7 @@ def test_a_full_disk_refuses_leaves_nothing_and_resumes_when_there_is_room(small
 def breakable_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
     """An ext4 file system, and a call that makes its device answer with I/O errors from then on."""
     if os.geteuid() or not shutil.which("dmsetup"):
-        pytest.skip(
-            "I/O errors for real need root and dmsetup; see the injected ones in test_seal and test_pools"
-        )
+        pytest.skip("I/O errors for real need root and dmsetup; see the injected ones in test_seal and test_pools")
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(32 << 20)

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from pacsd.model.errors import OutOfResources
 from pacsd.storage.pool import Pool
 from pacsd.storage.pools import Pools
 from pacsd.storage.server import FileServer
@@ -53,7 +59,7 @@ def test_an_object_still_being_received_holds_its_directory(make_pool: Callable[
     slow = stage(server, b"begun")
     server.settle(sealed(server, stage(server, dataset())))
     server.settle(sealed(server, stage(server, dataset("1.9"))))
-    assert server.checkpoint(lambda: None) == 1
+    assert server.checkpoint(lambda: None) == 2
     server.settle(sealed(server, slow))
     assert server.checkpoint(lambda: None) == 1
     server.close()
@@ -69,6 +75,42 @@ def test_midnight_utc_opens_a_new_directory(make_pool: Callable[..., Pool]) -> N
     (after,) = sealed(server, stage(server, dataset("1.2")))
     assert before.directory.startswith("objects/1970/12/31/")
     assert after.directory.startswith("objects/1971/01/01/")
+    server.close()
+
+
+def test_a_pool_that_failed_gets_a_new_directory_when_it_is_back(make_pool: Callable[..., Pool]) -> None:
+    """The old descriptor may be of a disk that was unmounted, or of a folder that somebody removed."""
+    now = [0.0]
+    pool = make_pool("a", clock=lambda: now[0])
+    server = FileServer(Pools([pool]))
+    (before,) = sealed(server, stage(server, dataset("1.1")))
+    shutil.rmtree(Path(pool.root, before.directory))
+    with pytest.raises(OutOfResources):
+        stage(server, dataset("1.2"))
+    now[0] += 60
+    (after,) = sealed(server, stage(server, dataset("1.2")))
+    assert after.directory != before.directory
+    assert server.exists(after)
+    server.settle([before])
+    assert server.checkpoint(lambda: None) == 1
+    server.close()
+
+
+def test_a_journal_that_cannot_be_pruned_is_tried_again(
+    make_pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FileServer(Pools([make_pool("a")], max_files_per_directory=1))
+    server.settle(sealed(server, stage(server, dataset("1.1"))))
+    real = os.unlink
+
+    def failing(path: str, **options: int) -> None:
+        raise OSError(errno.EROFS, "injected")
+
+    monkeypatch.setattr(os, "unlink", failing)
+    with pytest.raises(OutOfResources):
+        server.checkpoint(lambda: None)
+    monkeypatch.setattr(os, "unlink", real)
+    assert server.checkpoint(lambda: None) == 1
     server.close()
 
 

@@ -47,9 +47,7 @@ def test_a_bare_data_set_tells_its_syntax(start: bytes, syntax: str) -> None:
     assert "no-transfer-syntax" in meta.flags
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"%PDF-1.4 and so on", b"\x89PNG\r\n\x1a\n" + b"\0" * 200, b"\0" * 300]
-)
+@pytest.mark.parametrize("content", [b"", b"%PDF-1.4 and so on", b"\x89PNG\r\n\x1a\n" + b"\0" * 200, b"\0" * 300])
 def test_other_files_are_no_dicom_files(content: bytes) -> None:
     assert parse_meta(content, len(content)) is None
 

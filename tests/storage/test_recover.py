@@ -74,9 +74,7 @@ def test_a_worker_killed_at_any_step_leaves_a_state_that_recovery_completes(
     pool, index = make_pool("a"), Index()
     acknowledged, directory = run_killed(pool, step)
     checkpoints: list[int] = []
-    report = recover(
-        [pool], index.missing, index.adopt, checkpoint=lambda: checkpoints.append(len(index.rows))
-    )
+    report = recover([pool], index.missing, index.adopt, checkpoint=lambda: checkpoints.append(len(index.rows)))
     assert acknowledged in index.rows
     assert len(index.rows) == report.n_adopted == n_expected
     assert checkpoints == [n_expected]
@@ -110,6 +108,60 @@ def test_a_living_workers_directory_is_left_alone(server: FileServer) -> None:
     slow.append([b" and done"])
     sealed(server, slow)
     assert server.exists(file)
+
+
+@pytest.mark.crash
+def test_a_living_process_is_left_alone_until_it_is_killed(make_pool: Callable[..., Pool]) -> None:
+    pool, index = make_pool("a"), Index()
+    command = [sys.executable, "-c", CHILD.replace("step = sys.argv[2]", "sys.stdin.read()\nstep = sys.argv[2]")]
+    command += [pool.root, "none", str(Path(__file__).parents[2])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        digest = bytes.fromhex(child.stdout.readline().split()[0])
+        assert recover([pool], index.missing, index.adopt).n_directories == 0
+        child.kill()
+    assert recover([pool], index.missing, index.adopt).n_adopted == 1
+    assert set(index.rows) == {digest}
+
+
+RECOVERY = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+from pacsd.storage.pool import Pool
+from pacsd.storage.recover import recover
+
+name, count = sys.argv[2].split("*")
+real, left = getattr(os, name), [int(count)]
+
+def call(*args, **kwargs):
+    result = real(*args, **kwargs)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(os, name, call)
+recover([Pool("a", sys.argv[1])], set, lambda file, header: None)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("step", ["unlink*1", "unlink*2", "fsync*1", "fsync*2", "rename*1", "close*3", "close*99"])
+def test_a_recovery_killed_at_any_step_is_completed_by_the_next(make_pool: Callable[..., Pool], step: str) -> None:
+    """The first one's index is lost with it, unless it came to the end and removed its journal."""
+    pool, index = make_pool("a"), Index()
+    good, torn = crashed(pool, "1.1", "1.2")
+    (good.parent / ".9.part").touch()
+    torn.chmod(0o640)
+    torn.write_bytes(b"torn")
+    command = [sys.executable, "-c", RECOVERY, pool.root, step, str(Path(__file__).parents[2])]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    finished = not [name for name in everything_below(pool.root) if name.startswith("journal")]
+    recover([pool], index.missing, index.adopt)
+    assert finished or {digest.hex() for digest in index.rows} == {good.stem}
+    assert everything_below(pool.root) == [good.relative_to(pool.root).as_posix()]
+    assert Path(pool.root, "quarantine", torn.name).read_bytes() == b"torn"
 
 
 def test_two_workers_of_one_pool_do_not_disturb_each_other(make_pool: Callable[..., Pool]) -> None:
@@ -178,9 +230,7 @@ def test_a_pool_that_is_away_is_counted_and_the_others_are_recovered(
 
 
 @pytest.mark.parametrize("content", ["../../etc\n", "objects/../journal/x-1", "", "/objects/2024/01/01/x-1"])
-def test_a_journal_file_that_points_elsewhere_is_not_followed(
-    make_pool: Callable[..., Pool], content: str
-) -> None:
+def test_a_journal_file_that_points_elsewhere_is_not_followed(make_pool: Callable[..., Pool], content: str) -> None:
     pool, index = make_pool("a"), Index()
     entry = Path(pool.root, "journal", "dead-1")
     entry.write_text(content)

@@ -94,9 +94,7 @@ def test_it_stops_when_asked_and_says_where_to_go_on(server: FileServer) -> None
         reports.append(report.last_id)
         stop[0] = report.last_id == 2
 
-    assert (
-        list(verify(server.pools, files, index.missing, progress=progress, cancelled=lambda: stop[0])) == []
-    )
+    assert list(verify(server.pools, files, index.missing, progress=progress, cancelled=lambda: stop[0])) == []
     assert reports[-1] == 2
 
 
