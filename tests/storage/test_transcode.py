@@ -234,6 +234,7 @@ def reference_pixels(path: Path, uid: str, scratch: Path) -> np.ndarray:
         command = ["dcmdjpeg", str(path), str(scratch)]
         if path.name == "SC_rgb_jpeg.dcm":  # implicit VR elements in an explicit data set: DCMTK needs them mended
             command[1] = str(scratch.with_suffix(".mended"))
+            list(dataset.iterall())
             dataset.save_as(command[1])
         subprocess.run(command, capture_output=True, check=True)
         return pixels_of(scratch)
