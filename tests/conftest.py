@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("PACSD_CORPUS", ROOT.parent / "shared" / "corpus"))
 
 _NEEDS = {
-    "corpus": (lambda: (CORPUS / "inventory.tsv").is_file(), "the open test corpus is absent (PACSD_CORPUS)"),
+    "corpus": ((CORPUS / "inventory.tsv").is_file, "the open test corpus is absent (PACSD_CORPUS)"),
     "interop": (lambda: bool(shutil.which("storescu")), "DCMTK is not installed"),
     "postgresql": (lambda: postgresql_programs() is not None, "PostgreSQL is not installed"),
     "root": (lambda: os.geteuid() == 0, "not run as root, so no file system can be mounted"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -78,10 +77,11 @@ def describe_error(error: BaseException, *, open_text: bool) -> dict[str, object
     """
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     told: dict[str, object] = {"error": type(error).__name__}
-    if open_text or isinstance(error, PacsError):
+    if open_text or isinstance(error, (PacsError, ImportError)):
         told["cause"] = str(error)[:_MAX_TEXT]
     elif isinstance(error, OSError):
-        told["cause"] = (error.strerror or os.strerror(error.errno or 0))[:_MAX_TEXT]
+        # With a number comes a file name, which str() would show.
+        told["cause"] = (error.strerror if error.errno else str(error))[:_MAX_TEXT]
     if frames:
         told["frames"] = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
     return told
