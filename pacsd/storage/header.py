@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pacsd.model.attributes import COLUMNS, SPECIFIC_CHARACTER_SET
 from pacsd.model.charset import decode_text_flagged
@@ -21,10 +21,9 @@ from pacsd.model.syntax import TransferSyntax, transfer_syntax
 from pacsd.storage.part10 import FileMeta
 from pacsd.storage.reader import read_meta
 
-if TYPE_CHECKING:
-    from pacsd.storage.staging import StagedFile
-
 HEAD_BYTES = 64 * 1024
+HEAD_CUT = "head-cut"
+_FINAL_FLAGS = frozenset({"unparsable", "truncated"})
 _LARGE_WINDOW_BYTES = 4 << 20
 _MAX_WINDOWS = 8
 _UNKNOWN_BYTES = 1 << 62
@@ -56,16 +55,15 @@ def read_header(
 
     Args:
         sop_class, sop_instance: the request's (or file meta's) UIDs; '' takes the data set's.
-        total_bytes: length of the data set; None when the head may be cut.
+        total_bytes: length of the data set; None when the head may be cut. Where it is cut before pixel data, the
+            flag `HEAD_CUT` says that `read_file_header` may know more.
     """
     syntax = transfer_syntax(syntax_uid)
     found = scan_values(head, syntax, WANTED, total_bytes=_UNKNOWN_BYTES if total_bytes is None else total_bytes)
-    return _header(sop_class, sop_instance, syntax, found.values, packed_head(found), found.flags)
-
-
-def read_staged_header(sop_class: str, sop_instance: str, syntax_uid: str, staged: StagedFile) -> ObjectHeader:
-    """Read a header from a completely received object, looking into its file where the head isn't enough."""
-    return _read_on(sop_class, sop_instance, syntax_uid, staged.head, staged.size_bytes, staged.read_at)
+    flags = found.flags
+    if not found.complete and not flags & _FINAL_FLAGS:
+        flags |= {HEAD_CUT}
+    return _header(sop_class, sop_instance, syntax, found.values, packed_head(found), flags)
 
 
 def read_file_header(path: str) -> tuple[ObjectHeader, FileMeta]:
@@ -127,7 +125,7 @@ def _read_on(
 
 def _next_window(found: ScanResult, n_window: int) -> tuple[int, int] | None:
     """(offset from this window's start, size) of what to scan next; None when the pass has come to an end."""
-    if found.complete or found.flags & {"unparsable", "truncated"}:
+    if found.complete or found.flags & _FINAL_FLAGS:
         return None
     if found.resume_offset is not None and found.resume_offset > 0:
         return found.resume_offset, HEAD_BYTES

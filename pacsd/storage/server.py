@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from pacsd.model.errors import OutOfResources
+from pacsd.model.errors import IntegrityError, OutOfResources
 from pacsd.model.objects import ObjectHeader, StoredFile
-from pacsd.storage.header import read_header, read_staged_header
+from pacsd.storage.header import read_file_header, read_header
 from pacsd.storage.pool import errno_text
 from pacsd.storage.pools import Pools
 from pacsd.storage.reader import FileReader, same_dataset
@@ -47,15 +47,21 @@ class FileServer:
         whole = len(head) < self._head_bytes
         return read_header(sop_class_uid, sop_instance_uid, syntax_uid, head, len(head) if whole else None)
 
-    def read_staged_header(
-        self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, staged: StagedFile
-    ) -> ObjectHeader:
-        """The same, reading on in the staged file where its head ends before the indexed attributes do.
+    def read_file_header(self, file: StoredFile) -> ObjectHeader:
+        """What the index needs of a sealed object, from its file, as `recover` and `rebuild` read it.
 
-        Call it when all bytes are appended and before `seal`, or the header may differ from what
-        `read_file_header` gives after a crash.
+        To be called where `read_header` gives the flag `header.HEAD_CUT`: large elements may stand before the UIDs,
+        and a row made again after a crash must say the same.
+
+        Raises:
+            errors.IntegrityError: missing. errors.OutOfResources: can't be read.
         """
-        return read_staged_header(sop_class_uid, sop_instance_uid, syntax_uid, staged)
+        try:
+            return read_file_header(self.pools.path(file))[0]
+        except FileNotFoundError:
+            raise IntegrityError("stored file is missing") from None
+        except OSError as error:
+            raise OutOfResources(f"stored file can't be read: {errno_text(error)}") from error
 
     def settle(self, files: Sequence[StoredFile]) -> None:
         """The index has recorded these sealed files; see `checkpoint`."""

@@ -74,6 +74,8 @@ class StagedFile:
         """
         if self._over is not None:
             raise self._over
+        if self._written and not fragments:
+            return
         if self.size_bytes < self._head_bytes:
             self._keep_head(fragments)
         buffers: Sequence[Buffer] = fragments if self._written else [self._meta, *fragments]
@@ -92,10 +94,6 @@ class StagedFile:
         if self._over is None:
             self._over = ValueError("the object was discarded")
         self._drop()
-
-    def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """Bytes of the data set from the file, before `seal`; b'' without a file. Raises OSError."""
-        return os.pread(self._fd, n_bytes, len(self._meta) + offset) if self._fd >= 0 else b""
 
     # --- what `seal` does with it, in this order ---
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,9 +9,9 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from pacsd.model.objects import ObjectHeader
-from pacsd.storage.header import HEAD_BYTES, derived_uid, read_file_header, read_header
+from pacsd.storage.header import HEAD_BYTES, HEAD_CUT, derived_uid, read_file_header, read_header
 from pacsd.storage.server import FileServer
-from tests.storage.conftest import CT_STORAGE, EXPLICIT_LITTLE, dataset, element, file_meta, stage
+from tests.storage.conftest import CT_STORAGE, EXPLICIT_LITTLE, dataset, element, sealed, stage
 
 STUDY, SERIES, PATIENT_ID, STUDY_DATE, ROWS = 0x0020000D, 0x0020000E, 0x00100020, 0x00080020, 0x00280010
 
@@ -107,7 +106,7 @@ def test_text_that_is_not_in_its_character_set_is_kept_and_flagged() -> None:
 
 
 @pytest.mark.parametrize("where", ["private", "undefined-length"])
-def test_uids_behind_the_head_are_found_in_the_file(server: FileServer, where: str, tmp_path: Path) -> None:
+def test_uids_behind_the_head_are_found_in_the_file(server: FileServer, where: str) -> None:
     """An element larger than the head stands before the UIDs; after a crash the same header comes out."""
     filler = bytes(HEAD_BYTES * 2)
     if where == "private":
@@ -118,11 +117,18 @@ def test_uids_behind_the_head_are_found_in_the_file(server: FileServer, where: s
         large = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + item
     content = large + dataset()[dataset().index(element(PATIENT_ID, "LO", b"P1")) :]
     staged = stage(server, content)
-    header = server.read_staged_header(CT_STORAGE, "1.2.3.4", EXPLICIT_LITTLE, staged)
+    assert HEAD_CUT in server.read_header(CT_STORAGE, "1.2.3.4", EXPLICIT_LITTLE, staged.head).flags
+    (file,) = sealed(server, staged)
+    header = server.read_file_header(file)
     assert (header.study_uid, header.values[PATIENT_ID]) == ("1.2.3", "P1")
-    path = tmp_path / "x.dcm"
-    path.write_bytes(file_meta() + content)
-    assert read_file_header(str(path))[0] == header
+    assert HEAD_CUT not in header.flags
+
+
+def test_a_head_that_reaches_pixel_data_says_what_the_file_says(server: FileServer) -> None:
+    staged = stage(server, dataset(n_pixel_bytes=200_000))
+    header = server.read_header(CT_STORAGE, "1.2.3.4", EXPLICIT_LITTLE, staged.head)
+    (file,) = sealed(server, staged)
+    assert server.read_file_header(file) == header
 
 
 @given(
