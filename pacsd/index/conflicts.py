@@ -31,9 +31,7 @@ from pacsd.index.stored import load_files
 from pacsd.model.objects import Outcome, Recorded
 
 
-def keep_both(
-    connection: Connection, statements: IngestStatements, known: Known, item: Prepared
-) -> Recorded | None:
+def keep_both(connection: Connection, statements: IngestStatements, known: Known, item: Prepared) -> Recorded | None:
     """List the new file beside the first one; None when there is no first one any more."""
     row = _locked(connection, item.sop_instance_uid)
     if row is None:
@@ -131,25 +129,17 @@ def leave_parents(connection: Connection, series: int) -> None:
         .join_from(SERIES, STUDY, SERIES.c.study == STUDY.c.id)
         .where(SERIES.c.id == series)
     ).one()
-    connection.execute(
-        update(PATIENT).where(PATIENT.c.id == patient).values(n_instances=PATIENT.c.n_instances - 1)
-    )
+    connection.execute(update(PATIENT).where(PATIENT.c.id == patient).values(n_instances=PATIENT.c.n_instances - 1))
     connection.execute(update(STUDY).where(STUDY.c.id == study).values(n_instances=STUDY.c.n_instances - 1))
-    connection.execute(
-        update(SERIES).where(SERIES.c.id == series).values(n_instances=SERIES.c.n_instances - 1)
-    )
+    connection.execute(update(SERIES).where(SERIES.c.id == series).values(n_instances=SERIES.c.n_instances - 1))
     if connection.execute(delete(SERIES).where(SERIES.c.id == series, SERIES.c.n_instances <= 0)).rowcount:
         connection.execute(update(STUDY).where(STUDY.c.id == study).values(n_series=STUDY.c.n_series - 1))
-        connection.execute(
-            update(PATIENT).where(PATIENT.c.id == patient).values(n_series=PATIENT.c.n_series - 1)
-        )
+        connection.execute(update(PATIENT).where(PATIENT.c.id == patient).values(n_series=PATIENT.c.n_series - 1))
     _relist(connection, study)
     if connection.scalar(select(STUDY.c.n_series).where(STUDY.c.id == study)) == 0:
         connection.execute(delete(STUDY_MODALITY).where(STUDY_MODALITY.c.study == study))
         connection.execute(delete(STUDY).where(STUDY.c.id == study))
-        connection.execute(
-            update(PATIENT).where(PATIENT.c.id == patient).values(n_studies=PATIENT.c.n_studies - 1)
-        )
+        connection.execute(update(PATIENT).where(PATIENT.c.id == patient).values(n_studies=PATIENT.c.n_studies - 1))
     if connection.scalar(select(PATIENT.c.n_studies).where(PATIENT.c.id == patient)) == 0:
         connection.execute(delete(PATIENT_NAME).where(PATIENT_NAME.c.patient == patient))
         connection.execute(delete(PATIENT_NAME_TOKEN).where(PATIENT_NAME_TOKEN.c.patient == patient))
@@ -158,9 +148,7 @@ def leave_parents(connection: Connection, series: int) -> None:
 
 def _relist(connection: Connection, study: int) -> None:
     """Modalities and SOP classes of a study anew, in the order in which they came."""
-    texts = connection.scalars(
-        select(SERIES.c.modality).where(SERIES.c.study == study).order_by(SERIES.c.id)
-    ).all()
+    texts = connection.scalars(select(SERIES.c.modality).where(SERIES.c.study == study).order_by(SERIES.c.id)).all()
     modalities = list(dict.fromkeys(part for text in texts for part in text.split("\\") if part))
     classes = connection.scalars(
         select(UID.c.uid)
@@ -175,7 +163,5 @@ def _relist(connection: Connection, study: int) -> None:
         .values(modalities="\\".join(modalities), sop_classes="\\".join(classes))
     )
     connection.execute(
-        delete(STUDY_MODALITY).where(
-            STUDY_MODALITY.c.study == study, STUDY_MODALITY.c.modality.not_in(modalities)
-        )
+        delete(STUDY_MODALITY).where(STUDY_MODALITY.c.study == study, STUDY_MODALITY.c.modality.not_in(modalities))
     )

@@ -41,6 +41,11 @@ _UNAVAILABLE_PGCODES = ("08", "53", "57", "58", "25006", "55P03")
 """Connection, resources, operator intervention, system error; read-only server; lock not available
 (PostgreSQL A).
 """
+_OUR_SQLITE_CODES = frozenset({
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_MISUSE,
+    sqlite3.SQLITE_RANGE,
+})  # fmt: skip
+"""Failures of a statement, not of the database."""
 
 _SQLITE_PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -65,8 +70,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._write_lock = _WriteLock(_database_file(self.url)) if self.is_sqlite else None
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        self.engine = _sqlite_engine(self.url, "BEGIN") if self.is_sqlite else _postgresql_engine(self.url)
+        self._writer = _SqliteWriter(self.url) if self.is_sqlite else None
 
     def read(self, fn: Callable[[Connection], T]) -> T:
         """Call `fn` in one snapshot (SQLite) or transaction that is rolled back at the end.
@@ -105,6 +110,8 @@ class Database:
     def close(self) -> None:
         """Close all connections; the database may be used again afterwards."""
         self.engine.dispose()
+        if self._writer is not None:
+            self._writer.close()
 
     def _read_once(self, fn: Callable[[Connection], T]) -> T:
         with self.engine.connect() as connection:
@@ -113,22 +120,10 @@ class Database:
             return result
 
     def _write_once(self, fn: Callable[[Connection], T]) -> T:
-        if self._write_lock is None:
-            return self._commit(fn)
-        with self._write_lock:
-            return self._commit(fn)
-
-    def _commit(self, fn: Callable[[Connection], T]) -> T:
+        if self._writer is not None:
+            return self._writer.write(fn)
         with self.engine.connect() as connection:
-            if self.is_sqlite:
-                connection.execution_options(pacsd_write=True)
-            connection.begin()
-            result = fn(connection)
-            try:
-                connection.commit()
-            except DBAPIError as cause:
-                raise _Undecided from cause
-            return result
+            return _commit(connection, fn)
 
     def _attempts(self, fn: Callable[[Connection], T], once: Callable[[Callable[[Connection], T]], T]) -> T:
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -147,7 +142,7 @@ class Database:
         """Return if the transaction may be tried again; else raise what its failure means."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, sqlite3.Error):
-            if isinstance(cause, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+            if not isinstance(cause, sqlite3.DatabaseError) or _primary_code(cause) in _OUR_SQLITE_CODES:
                 raise error
             raise OutOfResources("the database can't serve now") from error
         code = getattr(cause, "pgcode", None) or ""
@@ -163,7 +158,60 @@ class Database:
             raise OutOfResources("the database can't serve now") from error
 
 
-class _Undecided(Exception):  # noqa: N818 - never leaves this module
+def _commit(connection: Connection, fn: Callable[[Connection], T]) -> T:
+    connection.begin()
+    result = fn(connection)
+    try:
+        connection.commit()
+    except DBAPIError as cause:
+        raise _Undecided from cause
+    return result
+
+
+class _SqliteWriter:
+    """SQLite's one writing connection of a process, kept open: to fetch it anew costs as much as a small commit."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = _sqlite_engine(url, "BEGIN IMMEDIATE")
+        self._lock = _WriteLock(_database_file(url))
+        self._connection: Connection | None = None
+        self._pid = 0
+
+    def write(self, fn: Callable[[Connection], T]) -> T:
+        with self._lock:
+            connection = self._connection
+            if connection is None or self._pid != os.getpid():
+                connection = self._connection = self._engine.connect()
+                self._pid = os.getpid()
+            try:
+                return _commit(connection, fn)
+            except BaseException:
+                self._abandon(connection)
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._engine.dispose()
+
+    def _abandon(self, connection: Connection) -> None:
+        """Roll back; a connection that can't even do that is thrown away."""
+        try:
+            connection.rollback()
+        except DBAPIError:
+            self._connection = None
+            connection.invalidate()
+            connection.close()
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension; misuse of the module has none."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+
+
+class _Undecided(Exception):
     """A commit failed: whether it took place isn't known."""
 
 
@@ -215,7 +263,7 @@ def _database_file(url: URL) -> Path:
     return Path(url.database)
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, begin_statement: str) -> Engine:
     file = _database_file(url)
 
     def connect(dbapi_connection: Any, _record: object) -> None:
@@ -224,8 +272,8 @@ def _sqlite_engine(url: URL) -> Engine:
             dbapi_connection.execute(pragma).close()
 
     def begin(connection: Connection) -> None:
-        mode = "IMMEDIATE" if connection.get_execution_options().get("pacsd_write") else "DEFERRED"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        driver: Any = connection.connection.driver_connection
+        driver.execute(begin_statement)
 
     def create_file(*_: object) -> None:
         with contextlib.suppress(OSError):  # SQLite itself reports it, as an OperationalError

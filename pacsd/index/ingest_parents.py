@@ -132,9 +132,7 @@ class Parents:
         for uid in sorted(uids):
             number = self._known.uids.get(uid)
             if number is None:
-                number = self._new_uids[uid] = self._number(
-                    self._sql.find_uid, self._sql.add_uid, (key(uid),)
-                )
+                number = self._new_uids[uid] = self._number(self._sql.find_uid, self._sql.add_uid, (key(uid),))
             self._uids[uid] = number
         for station in sorted(stations):
             number = self._known.stations.get(station)
@@ -181,9 +179,7 @@ class Parents:
         for (study_uid, series_uid), item in unknown.items():
             study = self._studies[study_uid]
             number, made = self._series_number(study.study, series_uid, item)
-            self._series[study_uid, series_uid] = KnownSeries(
-                number, study.study, study.patient, NO_SOP_CLASSES
-            )
+            self._series[study_uid, series_uid] = KnownSeries(number, study.study, study.patient, NO_SOP_CLASSES)
             if made:
                 self._made.series[number] = item
                 self._note_blanks(study, item)
@@ -220,9 +216,7 @@ class Parents:
             else:
                 self._find_study(study_uid)
 
-    def _patient(
-        self, patient_key: tuple[str, str, str], values: dict[str, str]
-    ) -> tuple[int, dict[str, str]]:
+    def _patient(self, patient_key: tuple[str, str, str], values: dict[str, str]) -> tuple[int, dict[str, str]]:
         rows = self._script.query(self._sql.find_patient, *patient_key)
         if not rows:
             row = (*[values[name] for name in PATIENT_NAMES], patient_key[2])
@@ -288,9 +282,7 @@ class Parents:
         for number in sorted(series):
             self._script.later(self._sql.count_series, series[number], number)
 
-    def _drop_empty(
-        self, series: dict[int, int], studies: dict[int, _Tally], patients: dict[int, _Tally]
-    ) -> None:
+    def _drop_empty(self, series: dict[int, int], studies: dict[int, _Tally], patients: dict[int, _Tally]) -> None:
         script, sql = self._script, self._sql
         for number in self._made.series.keys() - series.keys():
             script.later(sql.drop_series, number)

@@ -79,9 +79,7 @@ class IngestStatements:
             select(DIRECTORY.c.id).where(DIRECTORY.c.pool == p("o"), DIRECTORY.c.path == p("f")), "o", "f"
         )
         self.add_uid = Insert(UID, d, ("uid",), ignore=True, returning=("id",))
-        self.add_station = Insert(
-            STATION, d, ("ae_title", "address", "called_ae"), ignore=True, returning=("id",)
-        )
+        self.add_station = Insert(STATION, d, ("ae_title", "address", "called_ae"), ignore=True, returning=("id",))
         self.add_directory = Insert(DIRECTORY, d, ("pool", "path"), ignore=True, returning=("id",))
 
         self.find_patient = one(
@@ -114,9 +112,7 @@ class IngestStatements:
             ignore=True, returning=("id", "sop_instance_uid"),
         )  # fmt: skip
         self.add_head = Insert(INSTANCE_HEAD, d, ("instance", "syntax", "flags", "head"))
-        self.add_location = Insert(
-            LOCATION, d, ("instance", "directory", "digest", "size_bytes"), ignore=True
-        )
+        self.add_location = Insert(LOCATION, d, ("instance", "directory", "digest", "size_bytes"), ignore=True)
         self.add_job = Insert(JOB, d, JOB_NAMES)
         self.add_set_aside = Insert(SET_ASIDE, d, SET_ASIDE_NAMES, ignore=True)
 
@@ -170,15 +166,11 @@ class IngestStatements:
             for name in PATIENT_NAMES
             if name not in {"patient_id", "issuer"}
         }
-        self.fill_study = {
-            name: one(_filling(STUDY, name), "v", "k") for name in STUDY_NAMES if name != "study_uid"
-        }
+        self.fill_study = {name: one(_filling(STUDY, name), "v", "k") for name in STUDY_NAMES if name != "study_uid"}
 
 
 def _filling(table: Any, name: str) -> Any:
     column = table.c[name]
     return (
-        update(table)
-        .where(table.c.id == bindparam("k"), column == literal_column("''"))
-        .values({name: bindparam("v")})
+        update(table).where(table.c.id == bindparam("k"), column == literal_column("''")).values({name: bindparam("v")})
     )

@@ -66,9 +66,7 @@ class JobQueue:
         """Write a job by itself; returns its number."""
         names = ("kind", "key", "priority", "state", "run_at", "created_at", "changed_at", "payload")
         row = dict(zip(names, job_values(job, self._clock()), strict=True))
-        return self._database.write(
-            lambda c: int(c.execute(insert(JOB).values(row).returning(JOB.c.id)).scalar_one())
-        )
+        return self._database.write(lambda c: int(c.execute(insert(JOB).values(row).returning(JOB.c.id)).scalar_one()))
 
     def claim(self, kinds: Sequence[str], owner: str, lease_s: float, n: int) -> list[Job]:
         """Lease up to `n` jobs that are due, smallest priority first, then the longest due."""
@@ -102,9 +100,7 @@ class JobQueue:
             connection.execute(
                 update(JOB)
                 .where(JOB.c.id == job_id)
-                .values(
-                    state=state, owner="", lease_until=0, run_at=now + delay_s, changed_at=now, error=text
-                )
+                .values(state=state, owner="", lease_until=0, run_at=now + delay_s, changed_at=now, error=text)
             )
             return state == READY
 
@@ -142,9 +138,7 @@ class JobQueue:
         return self._database.read(lambda c: [_job_state(row) for row in c.execute(statement)])
 
     def _change(self, job_id: int, values: dict[str, Any], *conditions: Any) -> bool:
-        statement = (
-            update(JOB).where(JOB.c.id == job_id, *conditions).values(**values, changed_at=self._clock())
-        )
+        statement = update(JOB).where(JOB.c.id == job_id, *conditions).values(**values, changed_at=self._clock())
         return self._database.write(lambda c: c.execute(statement).rowcount > 0)
 
 
@@ -172,9 +166,7 @@ def _due(kinds: Sequence[str], now: float, n: int) -> Select[Any]:
     )
 
 
-def _claim(
-    connection: Connection, kinds: Sequence[str], owner: str, now: float, lease_s: float, n: int
-) -> list[Job]:
+def _claim(connection: Connection, kinds: Sequence[str], owner: str, now: float, lease_s: float, n: int) -> list[Job]:
     rows = connection.execute(_due(kinds, now, n).with_for_update(of=JOB, skip_locked=True)).all()
     if rows:
         connection.execute(

@@ -66,16 +66,10 @@ def add_location(connection: Connection, instance_id: int, file: StoredFile, dir
             connection.execute(update(SET_ASIDE).where(SET_ASIDE.c.id == found).values(directory=directory))
             return
     digest, size = (NO_DIGEST, 0) if own == file.digest else (file.digest, file.size_bytes)
-    place = (
-        (LOCATION.c.instance == instance_id)
-        & (LOCATION.c.directory == directory)
-        & (LOCATION.c.digest == digest)
-    )
+    place = (LOCATION.c.instance == instance_id) & (LOCATION.c.directory == directory) & (LOCATION.c.digest == digest)
     if connection.scalar(select(LOCATION.c.instance).where(place)) is None:
         connection.execute(
-            LOCATION.insert().values(
-                instance=instance_id, directory=directory, digest=digest, size_bytes=size
-            )
+            LOCATION.insert().values(instance=instance_id, directory=directory, digest=digest, size_bytes=size)
         )
 
 
@@ -120,17 +114,12 @@ def missing(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
     return wanted
 
 
-def files(
-    connection: Connection, after: FilesCursor, limit: int
-) -> tuple[list[LocatedFile], FilesCursor | None]:
+def files(connection: Connection, after: FilesCursor, limit: int) -> tuple[list[LocatedFile], FilesCursor | None]:
     """The next files of all instances and the cursor to go on with; None at the end."""
     instance, directory, digest = after
     beyond = (LOCATION.c.instance > instance) | (
         (LOCATION.c.instance == instance)
-        & (
-            (LOCATION.c.directory > directory)
-            | ((LOCATION.c.directory == directory) & (LOCATION.c.digest > digest))
-        )
+        & ((LOCATION.c.directory > directory) | ((LOCATION.c.directory == directory) & (LOCATION.c.digest > digest)))
     )
     rows = connection.execute(
         select(
@@ -169,8 +158,6 @@ def set_aside(connection: Connection, after_id: int, limit: int) -> list[SetAsid
         .limit(limit)
     )  # fmt: skip
     return [
-        SetAside(
-            row[0], row[1], StoredFile(row[2], row[3], bytes(row[4]), row[5]), row[6], row[7], row[8], row[9]
-        )
+        SetAside(row[0], row[1], StoredFile(row[2], row[3], bytes(row[4]), row[5]), row[6], row[7], row[8], row[9])
         for row in rows
     ]

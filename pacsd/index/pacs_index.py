@@ -12,7 +12,7 @@ import psycopg2  # type: ignore[import-untyped]
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from pacsd.index import conflicts, locations
+from pacsd.index import conflicts, locations, selection
 from pacsd.index.database import Database
 from pacsd.index.ingest import record_prepared
 from pacsd.index.ingest_parents import Parents
@@ -22,7 +22,8 @@ from pacsd.index.locations import START, FilesCursor, LocatedFile, SetAside
 from pacsd.index.rows import Prepared, prepare
 from pacsd.index.statements import Script
 from pacsd.index.stored import load_stored
-from pacsd.model.objects import ConflictRule, NewInstance, Outcome, Recorded, StoredFile
+from pacsd.model.objects import ConflictRule, NewInstance, Outcome, Recorded, StoredFile, StoredInstance
+from pacsd.model.query import Selector
 
 T = TypeVar("T")
 _BROKEN_REFERENCE = (IntegrityError, sqlite3.IntegrityError, psycopg2.IntegrityError)
@@ -60,9 +61,7 @@ class PacsIndex:
         """
         item = prepare(new)
         if rule is ConflictRule.REFUSE:
-            existing, _ = self.database.read(
-                lambda connection: load_stored(connection, item.sop_instance_uid)
-            )
+            existing, _ = self.database.read(lambda connection: load_stored(connection, item.sop_instance_uid))
             return Recorded(Outcome.REFUSED, existing.instance_id, existing)
         if rule is ConflictRule.KEEP_BOTH:
             kept = self._write(lambda c: conflicts.keep_both(c, self._statements, self._known, item))
@@ -93,9 +92,7 @@ class PacsIndex:
 
     def forget_location(self, instance_id: int, file: StoredFile) -> bool:
         """A file of an instance is gone; False if the index didn't name it. The instance stays."""
-        return self.database.write(
-            lambda connection: locations.forget_location(connection, instance_id, file)
-        )
+        return self.database.write(lambda connection: locations.forget_location(connection, instance_id, file))
 
     def missing(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those of some digests that no file of an instance and none set aside has: for crash recovery,
@@ -112,6 +109,24 @@ class PacsIndex:
     def set_aside(self, after_id: int = 0, limit: int = 1000) -> list[SetAside]:
         """Files set aside, oldest first, keyset-paged; [] at the end."""
         return self.database.read(lambda connection: locations.set_aside(connection, after_id, limit))
+
+    def instances(self, selector: Selector, after_id: int, limit: int) -> list[StoredInstance]:
+        """Instances in the order of their series and id, keyset-paged; [] at the end.
+
+        Raises: errors.DatasetMismatch: the selector names nothing.
+        """
+        return self.database.read(lambda connection: selection.instances(connection, selector, after_id, limit))
+
+    def count_instances(self, selector: Selector) -> int:
+        """How many instances a selector names, from kept counts where it can.
+
+        Raises: errors.DatasetMismatch: the selector names nothing.
+        """
+        return self.database.read(lambda connection: selection.count_instances(connection, selector))
+
+    def lookup(self, sop_instance_uids: Sequence[str]) -> list[StoredInstance]:
+        """Those of some instances that are held, in no promised order."""
+        return self.database.read(lambda connection: selection.lookup(connection, sop_instance_uids))
 
     def checkpoint(self) -> None:
         """Make every committed row survive a loss of power."""

@@ -50,9 +50,7 @@ class PeerTable:
         values = asdict(peer)
 
         def put(connection: Connection) -> None:
-            if not connection.execute(
-                update(PEER).where(PEER.c.ae_title == peer.ae_title).values(values)
-            ).rowcount:
+            if not connection.execute(update(PEER).where(PEER.c.ae_title == peer.ae_title).values(values)).rowcount:
                 connection.execute(PEER.insert().values(values))
 
         self._database.write(put)

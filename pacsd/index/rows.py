@@ -46,7 +46,7 @@ class Prepared:
         """Texts of an upper level, by column name."""
         given = self.new.header.values
         found = {
-            name: key(given.get(tag, "")) if indexed else clean(given.get(tag, ""))
+            name: key(given.get(tag, "")) if indexed else clean(given.get(tag, "")).strip()
             for tag, name, indexed in columns
         }
         if columns is STUDY_COLUMNS:
@@ -64,7 +64,7 @@ def prepare(new: NewInstance) -> Prepared:
     attributes = [uid]
     for tag in _INSTANCE_TAGS:
         value = given.get(tag, "")
-        attributes.append(value if value.isalnum() and value.isascii() else clean(value))
+        attributes.append(value if value.isalnum() and value.isascii() else clean(value).strip())
     return Prepared(
         new,
         uid,

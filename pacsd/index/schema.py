@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -60,9 +61,7 @@ def _count(name: str) -> Column[int]:
 
 
 def _attributes(level: Level) -> list[Column[str]]:
-    return [
-        _text(column.name) for column in COLUMNS if column.level is level and column.name not in _OWN_TABLE
-    ]
+    return [_text(column.name) for column in COLUMNS if column.level is level and column.name not in _OWN_TABLE]
 
 
 def _reference(name: str, target: str, type_: BigInteger | Integer = BigId) -> Column[int]:
@@ -174,11 +173,12 @@ INSTANCE_HEAD = Table(
     "instance_head",
     METADATA,
     Column("instance", BigId, ForeignKey("instance.id"), primary_key=True, autoincrement=False),
-    _reference("syntax", "uid", Integer()),
+    Column("syntax", Integer, nullable=False),
     _text("flags"),
     Column("head", LargeBinary, nullable=False),
 )
-"""The received elements before the pixel data (`scan.packed_head`), zlib-compressed; `flags` with commas."""
+"""The received elements before the pixel data (`scan.packed_head`), zlib-compressed; `flags` with commas.
+`syntax` is a number of `uid`, the instance's own."""
 
 LOCATION = Table(
     "location",
@@ -271,8 +271,8 @@ Index(None, STUDY.c.accession_number)
 Index(None, SERIES.c.series_uid)
 Index(None, INSTANCE.c.series, INSTANCE.c.id)
 Index(None, INSTANCE.c.digest)
-Index(None, LOCATION.c.digest)
-Index(None, LOCATION.c.directory)
+_OTHER_DIGEST = LOCATION.c.digest != literal_column("''")
+Index(None, LOCATION.c.digest, sqlite_where=_OTHER_DIGEST, postgresql_where=_OTHER_DIGEST)
 Index(None, SET_ASIDE.c.digest)
 Index(None, STUDY_MODALITY.c.study)
 Index(None, PATIENT_NAME_TOKEN.c.patient)

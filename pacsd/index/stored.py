@@ -44,9 +44,7 @@ def load_instances(connection: Connection, statement: Select[Any]) -> list[Store
     rows = connection.execute(statement).all()
     files = load_files(connection, {row[0]: (bytes(row[6]), row[7]) for row in rows})
     return [
-        StoredInstance(
-            row[0], row[1], row[2], row[3], row[4], row[5], files.get(row[0], ()), n_frames(row[8])
-        )
+        StoredInstance(row[0], row[1], row[2], row[3], row[4], row[5], files.get(row[0], ()), n_frames(row[8]))
         for row in rows
     ]
 
@@ -58,9 +56,7 @@ def load_stored(connection: Connection, sop_instance_uid: str) -> tuple[StoredIn
     return load_instances(connection, instance_rows().where(named))[0], bytes(digest or b"")
 
 
-def load_files(
-    connection: Connection, instances: dict[int, tuple[bytes, int]]
-) -> dict[int, tuple[StoredFile, ...]]:
+def load_files(connection: Connection, instances: dict[int, tuple[bytes, int]]) -> dict[int, tuple[StoredFile, ...]]:
     """Files by instance. Args: instances: number -> the instance's own digest and size."""
     found: dict[int, list[StoredFile]] = {}
     numbers = sorted(instances)

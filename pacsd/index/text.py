@@ -22,7 +22,7 @@ def key(text: str) -> str:
 
     An index entry of PostgreSQL holds 2,700 bytes; equal texts stay equal and different ones different.
     """
-    text = clean(text)
+    text = clean(text).strip()
     if len(text) <= MAX_KEY_CHARS:
         return text
     return f"{text[:_KEPT_CHARS]}…{hashlib.sha256(text.encode()).hexdigest()[:40]}"

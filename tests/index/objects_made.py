@@ -50,4 +50,6 @@ def new_instance(
     )
     digest = hashlib.sha256(f"{sop}/{content}".encode("utf-8", "replace")).digest()
     size = 1000 + zlib.crc32(content.encode()) % 1000 if size_bytes is None else size_bytes
-    return NewInstance(header, StoredFile("main", directory, digest, size), received_at, source_ae, "10.0.0.1", "PACSD", outbox)
+    return NewInstance(
+        header, StoredFile("main", directory, digest, size), received_at, source_ae, "10.0.0.1", "PACSD", outbox
+    )

@@ -62,9 +62,7 @@ def test_a_stored_object_has_all_its_rows(index: PacsIndex, database: Database) 
     assert rows(database, PATIENT.c.patient_id, PATIENT.c.name, PATIENT.c.n_studies) == [("P1", "Doe^Jane", 1)]
     assert rows(database, STUDY.c.study_uid, STUDY.c.modalities, STUDY.c.sop_classes) == [("1.2.3", "CT", CT)]
     assert rows(database, SERIES.c.series_uid, SERIES.c.n_instances) == [("1.2.3.1", 1)]
-    assert rows(database, INSTANCE.c.id, INSTANCE.c.n_rows, INSTANCE.c.n_frames) == [
-        (recorded.instance_id, "512", "3")
-    ]
+    assert rows(database, INSTANCE.c.id, INSTANCE.c.n_rows, INSTANCE.c.n_frames) == [(recorded.instance_id, "512", "3")]
     assert len(rows(database, INSTANCE_HEAD.c.instance)) == len(rows(database, LOCATION.c.instance)) == 1
     assert rows(database, JOB.c.kind, JOB.c.key, JOB.c.payload) == [("route", "WS1", '{"to":"WS1"}')]
     assert rows(database, STUDY_MODALITY.c.modality, STUDY_MODALITY.c.study_date) == [("CT", "20260102")]
@@ -84,9 +82,7 @@ def test_the_same_bytes_again_are_a_duplicate_and_write_nothing(index: PacsIndex
     assert_counts_are_true(database)
 
 
-def test_other_bytes_under_a_held_uid_are_a_conflict_and_write_nothing(
-    index: PacsIndex, database: Database
-) -> None:
+def test_other_bytes_under_a_held_uid_are_a_conflict_and_write_nothing(index: PacsIndex, database: Database) -> None:
     [first] = index.record([new_instance()])
     [second] = index.record([new_instance("9.9", "9.9.1", content="other", PatientID="P2")])
     assert second.outcome is Outcome.CONFLICT

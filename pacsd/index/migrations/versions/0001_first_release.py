@@ -14,6 +14,7 @@ TEXT = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 EMPTY = sa.text("''")
 ZERO = sa.text("0")
+OTHER = sa.text("digest != ''")
 
 
 def upgrade() -> None:
@@ -216,7 +217,6 @@ def upgrade() -> None:
         sa.Column("flags", TEXT, server_default=EMPTY, nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["instance"], ["instance.id"], name="fk_instance_head_instance"),
-        sa.ForeignKeyConstraint(["syntax"], ["uid.id"], name="fk_instance_head_syntax"),
         sa.PrimaryKeyConstraint("instance", name="pk_instance_head"),
     )
     op.create_table(
@@ -230,5 +230,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("instance", "directory", "digest", name="pk_location"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_location_digest", "location", ["digest"])
-    op.create_index("ix_location_directory", "location", ["directory"])
+    op.create_index("ix_location_digest", "location", ["digest"], sqlite_where=OTHER, postgresql_where=OTHER)
