@@ -1,0 +1,1 @@
+"""What we ask of peers over DICOM, one file a verb."""
