@@ -80,8 +80,8 @@ def describe_error(error: BaseException, *, open_text: bool) -> dict[str, object
     if open_text or isinstance(error, (PacsError, ImportError)):
         told["cause"] = str(error)[:_MAX_TEXT]
     elif isinstance(error, OSError):
-        # With a number comes a file name, which str() would show.
-        told["cause"] = (error.strerror if error.errno else str(error))[:_MAX_TEXT]
+        # str() of one with a number would show a file name too.
+        told["cause"] = (error.strerror or str(error))[:_MAX_TEXT]
     if frames:
         told["frames"] = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
     return told

@@ -28,14 +28,32 @@ _MAX_ANSWER_BYTES = 8 << 20
 _SUFFIX = ".status"
 
 
-def socket_path(run: Path, process: str) -> Path:
-    """Return where a process such as `web` or `dicom-1` answers."""
-    return run / f"{process}{_SUFFIX}"
+def find_sockets(run: Path) -> dict[str, Path]:
+    """Find where the processes of a site answer, by name, sorted. Thread: any; one directory is read.
+
+    A process that still winds up and its successor may both be there: the later socket counts.
+    """
+    found: dict[str, tuple[int, Path]] = {}
+    for path in run.glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            found[_process_of(path)] = max(found.get(_process_of(path), (0, path)), (path.stat().st_mtime_ns, path))
+    return {name: found[name][1] for name in sorted(found)}
 
 
-def known_processes(run: Path) -> list[str]:
-    """Return the processes that have, or had, a status socket, sorted. Thread: any; one directory read."""
-    return sorted(path.name.removesuffix(_SUFFIX) for path in run.glob(f"*{_SUFFIX}"))
+def remove_stale(run: Path, process: str = "*") -> None:
+    """Remove the sockets of processes that are gone: one name's, when it starts, or all when the supervisor does."""
+    for path in run.glob(f"{process}.*{_SUFFIX}"):
+        pid = path.name.removesuffix(_SUFFIX).rpartition(".")[2]
+        if not Path(f"/proc/{pid}").exists() or pid == str(os.getpid()):
+            path.unlink(missing_ok=True)
+
+
+def _process_of(path: Path) -> str:
+    """Return the name of a process from its socket's, `dicom-1.4711.status`.
+
+    The process id keeps a process that winds up from removing its successor's socket.
+    """
+    return path.name.removesuffix(_SUFFIX).rpartition(".")[0]
 
 
 def own_account(process: str, roles: dict[str, bool]) -> dict[str, Any]:
@@ -69,7 +87,7 @@ class Status:
     name = "status"
 
     def __init__(self, run: Path, process: str, roles: Callable[[], dict[str, bool]], reactor: Any) -> None:
-        self._path = socket_path(run, process)
+        self._path = run / f"{process}.{os.getpid()}{_SUFFIX}"
         self._process = process
         self._roles = roles
         self._reactor = reactor
@@ -78,13 +96,13 @@ class Status:
         self._folder = contextlib.ExitStack()
 
     async def start(self) -> None:
-        """Listen; a socket left by a killed predecessor is replaced.
+        """Listen; the socket of a killed predecessor is removed.
 
         Raises:
             OSError: The folder can't be written.
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        remove_stale(self._path.parent, self._process)
         factory = _Answers(lambda: own_account(self._process, self._roles()))
         address = self._folder.enter_context(_short_name(self._path))
         self._port = self._reactor.listenUNIX(address, factory, mode=0o600)
@@ -149,8 +167,12 @@ class _Ask(Protocol):
             self.transport.abortConnection()  # type: ignore[attr-defined]  # every stream transport has it
 
 
-async def fetch_account(run: Path, process: str, reactor: Any, limit_s: float = 2.0) -> dict[str, Any]:
+async def fetch_account(path: Path, reactor: Any, limit_s: float = 2.0) -> dict[str, Any]:
     """Ask a process of this host how it is. Thread: reactor.
+
+    Args:
+        path: Its socket.
+        limit_s: For the connection, and again for the answer.
 
     Returns:
         `process`, `pid`, `roles` and `families`, as `own_account` made them.
@@ -158,7 +180,7 @@ async def fetch_account(run: Path, process: str, reactor: Any, limit_s: float = 
     Raises:
         Exception: It isn't there, or it didn't answer within `limit_s`.
     """
-    with _short_name(socket_path(run, process)) as address:
+    with _short_name(path) as address:
         endpoint = UNIXClientEndpoint(reactor, address, timeout=limit_s)
         ask: _Ask = await endpoint.connect(Factory.forProtocol(_Ask))
     ask.answer.addTimeout(limit_s, reactor)

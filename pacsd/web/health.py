@@ -138,8 +138,8 @@ class Accounts:
     async def load(self) -> dict[str, dict[str, Any] | None]:
         """Ask all at once; None for one that doesn't answer."""
         own = status.own_account(self._process, self._roles())
-        others = [name for name in status.known_processes(self._run) if name != self._process]
-        asked = [ensureDeferred(status.fetch_account(self._run, name, self._reactor)) for name in others]
+        others = {name: path for name, path in status.find_sockets(self._run).items() if name != self._process}
+        asked = [ensureDeferred(status.fetch_account(path, self._reactor)) for path in others.values()]
         results = await DeferredList(asked, consumeErrors=True)
         told: dict[str, dict[str, Any] | None] = {self._process: own}
         told.update({name: answer if fine else None for name, (fine, answer) in zip(others, results, strict=True)})

@@ -58,7 +58,7 @@ def test_metrics_show_this_process(site):
 
 def test_a_process_that_does_not_answer_is_shown_as_down(site):
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(site.config.parent / "run" / "dicom-9.status"))
+        dead.bind(str(site.config.parent / "run" / "dicom-9.1.status"))
     assert b'pacsd_process_up{process="dicom-9"} 0.0' in site.get("/metrics")[2]
 
 

@@ -15,8 +15,8 @@ from pacsd.config.sections import Config
 from pacsd.runtime.daemon import Daemon
 from pacsd.runtime.listen import inherited_fd, open_listening
 from pacsd.runtime.notify import Watchdog
-from pacsd.runtime.services import Part, Role
-from pacsd.runtime.status import Status
+from pacsd.runtime.services import Part, Role, Step
+from pacsd.runtime.status import Status, remove_stale
 from pacsd.runtime.supervise import Workers, twistd_command
 
 __all__ = ["Options", "makeService"]
@@ -45,7 +45,10 @@ def _site(config: Config, reactor: Any) -> Role:
     def roles() -> dict[str, bool]:
         return {name: role.ready for name, role in served.items()}
 
-    parts: list[Part] = [Status(config.run, _PROCESS, roles, reactor)]
+    parts: list[Part] = [
+        Step("stale-status", lambda: remove_stale(config.run)),
+        Status(config.run, _PROCESS, roles, reactor),
+    ]
     if config.web.enabled:
         from pacsd.web.service import make_role as make_web
 
