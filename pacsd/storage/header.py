@@ -6,6 +6,7 @@ row made again says what the first one said. Content never raises.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable
@@ -161,7 +162,7 @@ def _header(
     instance = sop_instance or own_instance
     if not instance:
         flags.add("missing-sop-instance-uid")
-        instance = derived_uid("instance", repr(sorted(raw.items())))
+        instance = derived_uid("instance", hashlib.sha256(packed).hexdigest())
     if not values.get(_PATIENT_ID):
         flags.add("missing-patient-id")
     return ObjectHeader(

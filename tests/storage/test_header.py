@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -142,3 +144,18 @@ def test_no_content_raises(tail: bytes, cut: int, syntax: str) -> None:
         header = read_header(CT_STORAGE, "1.2.3.4", syntax, head, total)
         assert header.study_uid
         assert "\0" not in "".join(header.values.values())
+
+
+@pytest.mark.corpus
+def test_every_file_of_the_corpus_is_read_and_has_the_uids_that_a_row_needs() -> None:
+    corpus = Path(os.environ.get("PACSD_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
+    n_read = 0
+    for path in sorted(corpus.rglob("*.dcm")):
+        if path.stat().st_size:
+            header, meta = read_file_header(str(path))
+            n_read += 1
+            assert 0 < len(header.study_uid) <= 64, path.name
+            assert header.series_uid, path.name
+            assert header.sop_instance_uid, path.name
+            assert meta.transfer_syntax_uid, path.name
+    assert n_read > 100
