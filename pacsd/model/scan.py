@@ -1,8 +1,8 @@
 """Reading what the index needs from the head of a received data set, without decoding it (PS3.5 §7).
 
-The head is the first bytes of a data set as received, often cut somewhere. One pass over the top-level elements
-takes the wanted values as bytes, notes what is odd about the encoding, and says where pixel data begins. Content
-never raises: what can't be read ends the pass with a flag, and the object is kept all the same.
+The head is the first bytes of a data set as received, often cut somewhere. One pass over the top-level
+elements takes the wanted values as bytes, notes what is odd about the encoding, and says where pixel data
+begins. Content never raises: what can't be read ends the pass with a flag, and the object is kept all the same.
 
 Time is linear in the head, whatever it contains; nothing recurses. Pure functions, any thread.
 """
@@ -16,6 +16,7 @@ from pacsd.model.elements import (
     LONG_VRS,
     SHORT_VRS,
     UNDEFINED,
+    Encoding,
     byte_order,
     is_item_start,
     read_header,
@@ -44,13 +45,13 @@ class ScanResult(NamedTuple):
         flags: `odd-length`, `wrong-vr`, `wrong-encoding`, `wrong-byte-order`, `truncated`, `deep-nesting`,
             `out-of-order`, `unparsable`, `wrong-deflate`, `not-deflated`.
         complete: the pass reached pixel data or the end of the data set.
-        pixel_offset: where the pixel data element's tag stands, in bytes from the data set's start (of the inflated
-            data set for deflated syntaxes); None if it wasn't met.
-        resume_offset: where to go on when the head ended first: behind a large element that reaches beyond the
-            head, else at the element that it cuts. 0 says that a longer head is needed; None with a deflated
-            head, whose offsets are not the file's.
+        pixel_offset: where the pixel data element's tag stands, in bytes from the data set's start (of the
+            inflated data set for deflated syntaxes); None if it wasn't met.
+        resume_offset: where to go on when the head ended first: behind a large element that reaches beyond
+            the head, else at the element that it cuts. 0 says that a longer head is needed; None with a
+            deflated head, whose offsets are not the file's.
         head: the bytes that offsets and spans count in: the argument itself, or what was inflated from it.
-        implicit, big_endian: the encoding found.
+        encoding: the one found.
     """
 
     values: dict[int, bytes]
@@ -60,8 +61,7 @@ class ScanResult(NamedTuple):
     pixel_offset: int | None
     resume_offset: int | None
     head: bytes
-    implicit: bool
-    big_endian: bool
+    encoding: Encoding
 
 
 _NO_FLAGS: frozenset[str] = frozenset()
@@ -82,25 +82,24 @@ def scan_values(
         head: the first bytes of the data set, behind any file meta information.
         syntax: as negotiated or as the file meta says; a different actual encoding is detected and flagged.
         wanted: tags as `group << 16 | element`.
-        total_bytes: length of the whole data set when the head may be only its beginning; without it the head is
-            taken as the whole, and an element that ends beyond is flagged `truncated`.
-        max_depth: nesting of sequences from which `deep-nesting` is flagged and the element left out of `spans`.
+        total_bytes: length of the whole data set when the head may be only its beginning; without it the head
+            is taken as the whole, and an element that ends beyond is flagged `truncated`.
+        max_depth: sequences nested deeper are flagged `deep-nesting` and left out of `spans`.
         max_inflated_bytes: bound on what is inflated from a deflated head.
     """
     if syntax.deflated:
         return _scan_deflated(head, syntax, wanted, total_bytes, max_depth, max_inflated_bytes)
-    implicit, big, flags = sniff(head, syntax.implicit, syntax.big_endian)
+    encoding, flags = sniff(head, Encoding(syntax.implicit, syntax.big_endian))
     total = len(head) if total_bytes is None else total_bytes
-    if implicit:
-        return _walk_implicit(head, big, wanted, total, max_depth, flags)
-    return _walk_explicit(head, big, wanted, total, max_depth, flags)
+    walk = _walk_implicit if encoding.implicit else _walk_explicit
+    return walk(head, wanted, total, _Aside(head, encoding, max_depth, flags))
 
 
 def packed_head(result: ScanResult) -> bytes:
     """The small elements before pixel data, as received, joined: a data set in the same syntax (inflated).
 
-    Elements over 1,024 bytes (sequences over 4,096) are left out; over 32 KiB in all, private elements go first,
-    then the last ones. `pacsd.model.dataset.decode` reads it with `syntax.inflated`.
+    Elements over 1,024 bytes (sequences over 4,096) are left out; over 32 KiB in all, private elements go
+    first, then the last ones. `pacsd.model.dataset.decode` reads it with `syntax.inflated`.
     """
     head, spans = result.head, result.spans
     if len(spans) == 1:
@@ -108,7 +107,7 @@ def packed_head(result: ScanResult) -> bytes:
         if end - start <= MAX_PACKED_BYTES:
             return head[start:end]
     packed = b"".join([head[start:end] for start, end in spans])
-    return packed if len(packed) <= MAX_PACKED_BYTES else _shrink(packed, result.implicit, result.big_endian)
+    return packed if len(packed) <= MAX_PACKED_BYTES else _shrink(packed, result.encoding)
 
 
 def scan_object(
@@ -119,14 +118,14 @@ def scan_object(
     return result.values, packed_head(result), result.flags, result.pixel_offset
 
 
-def _walk_explicit(
-    head: bytes, big: bool, wanted: frozenset[int], total: int, max_depth: int, flags: set[str]
+def _walk_explicit(  # noqa: C901, PLR0912 - the hot loop stays in one piece
+    head: bytes, wanted: frozenset[int], total: int, aside: _Aside
 ) -> ScanResult:
     """The hot loop: about 0.2 µs an element. Everything unusual leaves it through `_Aside`."""
-    order = byte_order(big)
+    order = byte_order(aside.encoding)
     header, long_length = order.explicit, order.long
     short, long = SHORT_VRS, LONG_VRS
-    aside = _Aside(head, False, big, max_depth, flags)
+    flags = aside.flags
     values: dict[int, bytes] = {}
     end = len(head)
     last_header = end - 8
@@ -175,11 +174,11 @@ def _walk_explicit(
     return aside.result(values, run, pos, total, pixel_offset)
 
 
-def _walk_implicit(
-    head: bytes, big: bool, wanted: frozenset[int], total: int, max_depth: int, flags: set[str]
+def _walk_implicit(  # noqa: C901 - the hot loop stays in one piece
+    head: bytes, wanted: frozenset[int], total: int, aside: _Aside
 ) -> ScanResult:
-    header = byte_order(big).implicit
-    aside = _Aside(head, True, big, max_depth, flags)
+    header = byte_order(aside.encoding).implicit
+    flags = aside.flags
     values: dict[int, bytes] = {}
     end = len(head)
     last_header = end - 8
@@ -225,12 +224,11 @@ def _walk_implicit(
 class _Aside:
     """What the two loops share beside their common case: odd headers, large elements, the end of the pass."""
 
-    __slots__ = ("big", "endless", "flags", "head", "implicit", "lost", "max_depth", "spans")
+    __slots__ = ("encoding", "endless", "flags", "head", "lost", "max_depth", "spans")
 
-    def __init__(self, head: bytes, implicit: bool, big: bool, max_depth: int, flags: set[str]) -> None:
+    def __init__(self, head: bytes, encoding: Encoding, max_depth: int, flags: set[str]) -> None:
         self.head = head
-        self.implicit = implicit
-        self.big = big
+        self.encoding = encoding
         self.max_depth = max_depth
         self.flags = flags
         self.spans: list[tuple[int, int]] = []
@@ -239,7 +237,7 @@ class _Aside:
 
     def odd_header(self, pos: int) -> tuple[int, int] | None:
         """Value offset and length of an element whose header isn't as the syntax says, None if nothing fits."""
-        found = read_header(self.head, pos, len(self.head), self.implicit, self.big)
+        found = read_header(self.head, pos, len(self.head), self.encoding)
         if found is None:
             self.lost = True
             return None
@@ -255,7 +253,7 @@ class _Aside:
         """
         head, end = self.head, len(self.head)
         if length == UNDEFINED:
-            found = skip_sequence(head, value, end, self.implicit, self.big)
+            found = skip_sequence(head, value, end, self.encoding)
             if found.depth > self.max_depth:
                 self.flags.add("deep-nesting")
             if found.next is None:
@@ -269,7 +267,7 @@ class _Aside:
             self.flags.add("odd-length")
         if not is_item_start(head, value):
             return following, following <= end and following - pos <= MAX_PACKED_ELEMENT_BYTES
-        depth = skip_sequence(head, value, min(end, following), self.implicit, self.big, following).depth
+        depth = skip_sequence(head, value, min(end, following), self.encoding, following).depth
         if depth > self.max_depth:
             self.flags.add("deep-nesting")
         kept = following - pos <= MAX_PACKED_SEQUENCE_BYTES and following <= end and depth <= self.max_depth
@@ -280,9 +278,7 @@ class _Aside:
         matters = wanted or self.endless or following - pos <= MAX_PACKED_SEQUENCE_BYTES
         return pos if matters else following
 
-    def result(
-        self, values: dict[int, bytes], run: int, pos: int, total: int, pixel_offset: int | None
-    ) -> ScanResult:
+    def result(self, values: dict[int, bytes], run: int, pos: int, total: int, pixel_offset: int | None) -> ScanResult:
         head, flags = self.head, self.flags
         end = len(head)
         if run < pos <= end:
@@ -307,8 +303,7 @@ class _Aside:
             pixel_offset,
             resume,
             head,
-            self.implicit,
-            self.big,
+            self.encoding,
         )
 
 
@@ -348,23 +343,23 @@ def inflate_head(data: bytes, max_bytes: int) -> tuple[bytes, bool, str | None]:
             continue
         if plain or stream.eof:
             return plain, stream.eof, flag
-    implicit, big, _ = sniff(data, False, False)
-    if read_header(data, 0, len(data), implicit, big) is not None:
+    encoding, _ = sniff(data, Encoding(implicit=False, big_endian=False))
+    if read_header(data, 0, len(data), encoding) is not None:
         return data[:max_bytes], len(data) <= max_bytes, "not-deflated"
     return b"", False, "unparsable"
 
 
-def _shrink(packed: bytes, implicit: bool, big: bool) -> bytes:
+def _shrink(packed: bytes, encoding: Encoding) -> bytes:
     """Cut a packed head to its bound at element borders: without private elements, then without the last ones."""
     public: list[bytes] = []
     pos, size, end = 0, 0, len(packed)
     while pos < end:
-        found = read_header(packed, pos, end, implicit, big)
+        found = read_header(packed, pos, end, encoding)
         if found is None:
             break
         following = found.value + found.length
         if found.length == UNDEFINED:
-            beyond = skip_sequence(packed, found.value, end, implicit, big).next
+            beyond = skip_sequence(packed, found.value, end, encoding).next
             if beyond is None:
                 break
             following = beyond

@@ -1,7 +1,7 @@
 """Transfer syntaxes: what the bytes of a data set look like, by UID (PS3.5 §10, PS3.6 Annex A).
 
-A syntax that isn't in the table is not an error: private and future syntaxes are kept as received, and read as
-explicit VR little endian with encapsulated pixel data, which PS3.5 §A.4 prescribes for every new one.
+A syntax that isn't in the table is not an error: private and future syntaxes are kept as received, and read
+as explicit VR little endian with encapsulated pixel data, which PS3.5 §A.4 prescribes for every new one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ GE_IMPLICIT_BIG_PIXELS = "1.2.840.113619.5.2"
 class TransferSyntax:
     """How one data set is encoded.
 
-    `lossy` says that pixel data may have lost information through this encoding; `encapsulated` that pixel data
-    comes in fragments (PS3.5 §A.4); `deflated` that the whole data set behind the file meta is one deflate stream
-    (PS3.5 §A.5). `known` is False for UIDs outside the table. `big_endian_pixels` marks GE's private syntax, whose
-    native pixel words are swapped against the rest of the data set.
+    `lossy` says that pixel data may have lost information through this encoding; `encapsulated` that pixel
+    data comes in fragments (PS3.5 §A.4); `deflated` that the whole data set behind the file meta is one
+    deflate stream (PS3.5 §A.5). `known` is False for UIDs outside the table. `big_endian_pixels` marks GE's
+    private syntax, whose native pixel words are swapped against the rest of the data set.
     """
 
     uid: str
@@ -138,7 +138,7 @@ TRANSFER_SYNTAXES: dict[str, TransferSyntax] = _table()
 
 
 def transfer_syntax(uid: str) -> TransferSyntax:
-    """The syntax of that UID; padding behind the UID (space or NUL) is ignored, an unknown UID is not an error."""
+    """The syntax of that UID; padding (space or NUL) is ignored, an unknown UID is not an error."""
     found = TRANSFER_SYNTAXES.get(uid)
     return found if found is not None else _unlisted(uid)
 

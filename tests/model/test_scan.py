@@ -125,7 +125,7 @@ def test_published_pixel_data_is_where_the_scan_says() -> None:
             continue
         result = scan_values(parts[1], transfer_syntax(parts[0]), WANTED, max_inflated_bytes=1 << 24)
         if result.pixel_offset is not None:
-            order = "big" if result.big_endian else "little"
+            order = "big" if result.encoding.big_endian else "little"
             group = result.head[result.pixel_offset : result.pixel_offset + 2]
             assert int.from_bytes(group, order) == 0x7FE0, path.name  # type: ignore[arg-type]
 
@@ -219,14 +219,14 @@ def test_an_implicit_data_set_under_an_explicit_syntax_is_read_and_flagged() -> 
     data = implicit_element(0x00080060, b"CT") + implicit_element(0x00100010, b"A^B ")
     result = scan_values(data, EXPLICIT, WANTED)
     assert result.values == {0x00080060: b"CT", 0x00100010: b"A^B "}
-    assert result.implicit
+    assert result.encoding.implicit
     assert result.flags == {"wrong-encoding"}
 
 
 def test_an_explicit_data_set_under_the_implicit_syntax_is_read_and_flagged() -> None:
     result = scan_values(element(0x00080060, b"CS", b"CT") + NAME, IMPLICIT, WANTED)
     assert result.values == {0x00080060: b"CT", 0x00100010: b"A^B "}
-    assert not result.implicit
+    assert not result.encoding.implicit
     assert result.flags == {"wrong-encoding"}
 
 
