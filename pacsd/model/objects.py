@@ -29,6 +29,10 @@ class StoredFile:
         return f"{self.directory}/{self.digest.hex()}.dcm"
 
 
+HEAD_CUT = "head-cut"
+"""Flag of a header read from a head that ended before all indexed attributes; never recorded."""
+
+
 @dataclass(slots=True)
 class ObjectHeader:
     """What the index needs of one object, read from its head without decoding the rest.
@@ -163,4 +167,3 @@ class Peer:
     description: str = ""
     max_associations: int = 4
     bytes_per_s: int = 0
-

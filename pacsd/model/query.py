@@ -48,8 +48,8 @@ class Page:
     """Some answers and where to go on.
 
     Attributes:
-        matches: one data set each, with the requested attributes of the level and of those above it (absent ones empty);
-            never Query/Retrieve Level, Retrieve AE Title or Specific Character Set: the caller's.
+        matches: one data set each, with the requested attributes of the level and of those above it (absent ones
+            empty); never Query/Retrieve Level, Retrieve AE Title or Specific Character Set: the caller's.
         unsupported: True when a key of the identifier was not supported (answered FF01 by C-FIND).
         cursor: opaque; None when this was the last page.
     """

@@ -16,14 +16,14 @@ from typing import Literal
 from pacsd.model.attributes import COLUMNS, SPECIFIC_CHARACTER_SET
 from pacsd.model.charset import decode_text_flagged
 from pacsd.model.errors import IntegrityError
-from pacsd.model.objects import ObjectHeader
+from pacsd.model.objects import HEAD_CUT, ObjectHeader
 from pacsd.model.scan import MAX_PACKED_BYTES, ScanResult, packed_head, scan_values
 from pacsd.model.syntax import TransferSyntax, transfer_syntax
 from pacsd.storage.part10 import FileMeta
 from pacsd.storage.reader import read_meta
 
 HEAD_BYTES = 64 * 1024
-HEAD_CUT = "head-cut"
+
 _FINAL_FLAGS = frozenset({"unparsable", "truncated"})
 _LARGE_WINDOW_BYTES = 4 << 20
 _MAX_WINDOWS = 8

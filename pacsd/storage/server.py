@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from pacsd.model.errors import IntegrityError, OutOfResources
 from pacsd.model.objects import ObjectHeader, StoredFile
@@ -16,6 +17,7 @@ from pacsd.storage.pools import Pools
 from pacsd.storage.reader import FileReader, same_dataset
 from pacsd.storage.seal import seal
 from pacsd.storage.staging import HEAD_BYTES, StagedFile
+from pacsd.workflow.ports import StagedObject
 
 
 class FileServer:
@@ -38,9 +40,9 @@ class FileServer:
         """A new object whose file begins with `file_meta` (preamble and group 2); opens nothing yet."""
         return StagedFile(self.pools, file_meta, self._head_bytes)
 
-    def seal(self, staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
-        """Make each durable under its final name, sharing syncs; see `seal.seal`."""
-        return seal(staged)
+    def seal(self, staged: Sequence[StagedObject]) -> list[StoredFile | Exception]:
+        """Make each durable under its final name, sharing syncs; see `seal.seal`. Takes what `begin` gave."""
+        return seal(cast("Sequence[StagedFile]", staged))
 
     def read_header(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes) -> ObjectHeader:
         """What the index needs of an object, from its head alone. Never raises for content."""

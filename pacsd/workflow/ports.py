@@ -31,7 +31,7 @@ class Offload(Protocol):
     """A named, bounded pool of threads (or processes). `run` is called on the reactor's thread."""
 
     def run(self, fn: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> Awaitable[R]:
-        """Call `fn` in the pool. Raises errors.Busy at once when the pool's queue is full."""
+        """Call `fn` in the pool. What is returned fails with errors.Busy at once when the pool's queue is full."""
 
 
 class StagedObject(Protocol):
@@ -59,6 +59,14 @@ class Storage(Protocol):
 
     def read_header(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes) -> ObjectHeader:
         """What the index needs of an object. Never raises for content: oddities become flags."""
+
+    def read_file_header(self, file: StoredFile) -> ObjectHeader:
+        """The same from a sealed file, for a head that ended too early (`objects.HEAD_CUT`)."""
+
+    def settle(self, files: Sequence[StoredFile]) -> None:
+        """The index has rows for these sealed files. Each sealed file ends in one `settle` or one `remove`; one that
+        has neither, since the database couldn't say what became of it, is judged by the next start.
+        """
 
     def remove(self, file: StoredFile) -> None:
         """Unlink a file that no index row names; a missing one is no error."""
@@ -131,4 +139,3 @@ class Peers(Protocol):
 
 Clock = Callable[[], float]
 """Seconds since the epoch, UTC."""
-

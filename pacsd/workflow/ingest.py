@@ -1,0 +1,351 @@
+"""The way of one image into the archive: admit, write, seal, index, answer (DESIGN §2).
+
+`Success` is told only after the file and its directory entry are durable and the index has committed. Objects that are
+complete at the same moment are sealed together and share one transaction (group commit), whatever association they came
+by. The calls here are made on the reactor's thread; `_commit` runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources, PacsError
+from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, ObjectHeader, Outcome, StoredFile
+from pacsd.workflow.ports import Clock, Index, Offload, StagedObject, Storage
+
+Fragment = bytes | memoryview
+
+
+class Watch(Protocol):
+    """Called on the reactor's thread when a dispatched call has ended."""
+
+    def __call__(self, awaited: Awaitable[object], done: Callable[[object], None]) -> None:
+        """Call `done` with the result, or with the exception, of `awaited`."""
+
+
+class Observer(Protocol):
+    """Who counts what came in (metrics, log). Called on the reactor's thread."""
+
+    def __call__(self, origin: Origin, outcome: Outcome | None, size_bytes: int, flags: frozenset[str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an object comes from."""
+
+    source_ae: str = ""
+    source_address: str = ""
+    called_ae: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an acknowledged object has become; `outcome` is never CONFLICT or REFUSED."""
+
+    outcome: Outcome
+    instance_id: int
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one object in flight and of the commit.
+
+    Attributes:
+        flush_bytes: received bytes that make a write worth a thread hop.
+        high_bytes: bytes in memory (waiting and being written) at which the sender is paused.
+        max_commits: commits (seal + transaction) that run at once.
+        max_batch: objects that share one commit.
+        max_ready: objects waiting for a commit before new ones are refused as busy.
+        head_bytes: how much of an object that wasn't flushed is given to the header's reader; less than `flush_bytes`.
+    """
+
+    flush_bytes: int = 192 * 1024
+    high_bytes: int = 1024 * 1024
+    max_commits: int = 2
+    max_batch: int = 64
+    max_ready: int = 512
+    head_bytes: int = 64 * 1024
+
+
+class Ingest:
+    """Takes objects in. One for each process; it owns the group commit."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        index: Index,
+        offload: Offload,
+        watch: Watch,
+        clock: Clock,
+        *,
+        rule: ConflictRule = ConflictRule.KEEP_BOTH,
+        limits: Limits = Limits(),
+        observer: Observer | None = None,
+    ) -> None:
+        self.storage = storage
+        self.offload = offload
+        self.watch = watch
+        self.limits = limits
+        self._index = index
+        self._clock = clock
+        self._rule = rule
+        self._observer = observer
+        self._ready: deque[Intake] = deque()
+        self._n_commits = 0
+
+    def begin(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, meta: bytes, origin: Origin) -> Intake:
+        """Start on one object.
+
+        Args: meta: the file's beginning (preamble and file meta) for exactly these UIDs.
+        Raises: Busy when too many objects wait for a commit.
+        """
+        if len(self._ready) >= self.limits.max_ready:
+            raise Busy("too many objects wait to be committed")
+        return Intake(self, sop_class_uid, sop_instance_uid, syntax_uid, meta, origin)
+
+    def commit(self, intake: Intake) -> None:
+        """Put a complete object in line for the next commit."""
+        self._ready.append(intake)
+        if self._n_commits < self.limits.max_commits:
+            self._start_commit()
+
+    def _start_commit(self) -> None:
+        batch = [self._ready.popleft() for _ in range(min(len(self._ready), self.limits.max_batch))]
+        self._n_commits += 1
+
+        def ended(result: object) -> None:
+            self._n_commits -= 1
+            if self._ready:
+                self._start_commit()
+            answers = result if isinstance(result, list) else [_as_error(result)] * len(batch)
+            self._answer(batch, answers)
+
+        self.watch(self.offload.run(self._commit, batch), ended)
+        # The thread above is in system calls first (write, sync); the header is read meanwhile, here.
+        for intake in batch:
+            intake.read_header()
+
+    def _answer(self, batch: Sequence[Intake], answers: Sequence[Receipt | PacsError]) -> None:
+        for intake, answer in zip(batch, answers, strict=True):
+            if self._observer is not None:
+                outcome = answer.outcome if isinstance(answer, Receipt) else None
+                flags = answer.flags if isinstance(answer, Receipt) else frozenset()
+                self._observer(intake.origin, outcome, intake.size_bytes, flags)
+            intake.answered(answer)
+
+    def _commit(self, batch: list[Intake]) -> list[Receipt | PacsError]:
+        """Seal a batch and write its rows. Worker thread; answers for each, in order; never raises for one object."""
+        answers: list[Receipt | PacsError | None] = [None] * len(batch)
+        writable: list[int] = []
+        for i, intake in enumerate(batch):
+            try:
+                intake.write_rest()
+                writable.append(i)
+            except (OSError, PacsError) as error:
+                intake.staged.discard()
+                answers[i] = _as_error(error)
+        news: list[tuple[int, NewInstance]] = []
+        received_at = self._clock()
+        for i, sealed in zip(writable, self.storage.seal([batch[i].staged for i in writable]), strict=True):
+            if isinstance(sealed, Exception):
+                answers[i] = _as_error(sealed)
+                continue
+            try:
+                news.append((i, self._new_instance(batch[i], sealed, received_at)))
+            except Exception as error:  # noqa: BLE001 - the file can't be read back: no row, and no acknowledgement
+                answers[i] = _as_error(error)
+        for i, answer in zip((i for i, _ in news), self.record([new for _, new in news]), strict=True):
+            answers[i] = answer
+        return [answer if answer is not None else OutOfResources("the object was not written") for answer in answers]
+
+    def _new_instance(self, intake: Intake, sealed: StoredFile, received_at: float) -> NewInstance:
+        header = intake.read_header()
+        if HEAD_CUT in header.flags:
+            header = self.storage.read_file_header(sealed)
+        origin = intake.origin
+        return NewInstance(header, sealed, received_at, origin.source_ae, origin.source_address, origin.called_ae)
+
+    def record(self, news: Sequence[NewInstance]) -> list[Receipt | PacsError]:
+        """Write the rows of sealed files, in one transaction, and settle what was held already. Worker thread.
+
+        A file that gets no row is removed, save when the database failed: then it may have committed without being
+        able to say so, and the file stays for the next start to adopt (never a row without a file).
+        """
+        if not news:
+            return []
+        try:
+            recorded = self._index.record(news)
+        except Exception as error:  # noqa: BLE001 - any cause: each object of the batch has the same answer
+            return [_as_error(error)] * len(news)
+        answers: list[Receipt | PacsError] = []
+        self.storage.settle(
+            [new.file for new, row in zip(news, recorded, strict=True) if row.outcome is Outcome.STORED]
+        )
+        for new, row in zip(news, recorded, strict=True):
+            try:
+                if row.outcome is Outcome.STORED:
+                    answers.append(Receipt(Outcome.STORED, row.instance_id, new.header.flags))
+                else:
+                    answers.append(self._settle(new, row.outcome, row.instance_id, row.existing))
+            except Exception as error:  # noqa: BLE001 - one object's trouble isn't the others'
+                answers.append(_as_error(error))
+        return answers
+
+    def _settle(self, new: NewInstance, outcome: Outcome, instance_id: int, existing: object) -> Receipt | PacsError:
+        """An object whose SOP Instance UID is held: the same again, or other bytes."""
+        files: tuple[StoredFile, ...] = getattr(existing, "files", ())
+        held = next((file for file in files if self.storage.exists(file)), None)
+        same = outcome is Outcome.DUPLICATE or (held is not None and self.storage.same_dataset(held, new.file))
+        if same:
+            if held is not None and (held.pool, held.path) != (new.file.pool, new.file.path):
+                self.storage.remove(new.file)
+            else:
+                if held is None:
+                    self._index.add_location(instance_id, new.file)
+                self.storage.settle([new.file])
+            return Receipt(Outcome.DUPLICATE, instance_id, new.header.flags)
+        settled = self._index.record_conflict(new, self._rule)
+        if settled.outcome is Outcome.REFUSED:
+            self.storage.remove(new.file)
+            return DuplicateInstance("another object is held under this SOP Instance UID")
+        self.storage.settle([new.file])
+        return Receipt(settled.outcome, settled.instance_id, new.header.flags)
+
+
+class Intake:
+    """One object on its way in. Reactor's thread, save `write_rest` and `read_header`."""
+
+    def __init__(
+        self, ingest: Ingest, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, meta: bytes, origin: Origin
+    ) -> None:
+        self.origin = origin
+        self.staged: StagedObject = ingest.storage.begin(meta)
+        self.size_bytes = 0
+        self._ingest = ingest
+        self._uids = (sop_class_uid, sop_instance_uid, syntax_uid)
+        self._waiting: list[Fragment] = []
+        self._n_waiting = 0
+        self._n_writing = 0
+        self._flushed = False
+        self._complete = False
+        self._aborted = False
+        self._failed: PacsError | None = None
+        self._header: ObjectHeader | None = None
+        self._done: Callable[[Receipt | PacsError], None] | None = None
+        self._resume: Callable[[], None] | None = None
+
+    def add(self, fragment: Fragment) -> bool:
+        """Take further bytes of the data set; False: the sender should pause until `when_writable` calls back."""
+        self._waiting.append(fragment)
+        n = len(fragment)
+        self.size_bytes += n
+        self._n_waiting += n
+        if self._failed is not None:
+            self._waiting.clear()
+            self._n_waiting = 0
+            return True
+        if self._n_waiting >= self._ingest.limits.flush_bytes and not self._n_writing:
+            self._flush()
+        return self._n_waiting + self._n_writing < self._ingest.limits.high_bytes
+
+    def when_writable(self, resume: Callable[[], None]) -> None:
+        """Have `resume` called once when there is room again (at once if there is)."""
+        if self._n_waiting + self._n_writing < self._ingest.limits.high_bytes:
+            resume()
+        else:
+            self._resume = resume
+
+    def finish(self, done: Callable[[Receipt | PacsError], None]) -> None:
+        """The data set is complete: `done` is called with what became of it, durable or failed."""
+        self._done = done
+        self._complete = True
+        if not self._n_writing:
+            self._completed()
+
+    def abort(self) -> None:
+        """The sender is gone: nothing of the object stays."""
+        self._aborted = True
+        self._waiting.clear()
+        if not self._n_writing and not self._complete:
+            self._discard()
+
+    def answered(self, answer: Receipt | PacsError) -> None:
+        """Called by the commit when it has ended."""
+        self._waiting = []
+        done, self._done = self._done, None
+        if done is not None:
+            done(answer)
+
+    def write_rest(self) -> None:
+        """Write what wasn't yet. Worker thread of the commit; nothing adds to the object then."""
+        self.staged.append(self._waiting)
+
+    def read_header(self) -> ObjectHeader:
+        """The header for the index. Any thread: the commit's, or before it the reactor's; the last one wins."""
+        header = self._header
+        if header is None:
+            header = self._header = self._ingest.storage.read_header(*self._uids, self._head())
+        return header
+
+    def _head(self) -> bytes:
+        """The object is complete by now, so `_waiting` no longer changes: two threads may read it at once."""
+        if self._flushed:
+            return self.staged.head
+        head, n = [], 0
+        for fragment in self._waiting:
+            head.append(fragment)
+            n += len(fragment)
+            if n >= self._ingest.limits.head_bytes:
+                break
+        return b"".join(head)
+
+    def _completed(self) -> None:
+        if self._failed is not None:
+            self._discard()
+            self.answered(self._failed)
+        else:
+            self._ingest.commit(self)
+
+    def _flush(self) -> None:
+        fragments, self._waiting = self._waiting, []
+        self._flushed = True
+        self._n_writing, self._n_waiting = self._n_waiting, 0
+        self._ingest.watch(self._ingest.offload.run(self.staged.append, fragments), self._written)
+
+    def _written(self, result: object) -> None:
+        self._n_writing = 0
+        if isinstance(result, BaseException):
+            self._failed = _as_error(result)
+            self._waiting.clear()
+            self._n_waiting = 0
+        if self._aborted:
+            self._discard()
+        elif self._complete:
+            self._completed()
+        elif self._failed is None and self._n_waiting >= self._ingest.limits.flush_bytes:
+            self._flush()
+        resume = self._resume
+        if resume is not None and self._n_waiting + self._n_writing < self._ingest.limits.high_bytes:
+            self._resume = None
+            resume()
+
+    def _discard(self) -> None:
+        def ended(result: object) -> None:
+            if isinstance(result, BaseException):
+                self.staged.discard()  # the thread pool was full: one unlink here is the smaller harm
+
+        self._ingest.watch(self._ingest.offload.run(self.staged.discard), ended)
+
+
+def _as_error(cause: object) -> PacsError:
+    """Any failure as one with a defined answer; the cause stays chained for the log."""
+    if isinstance(cause, PacsError):
+        return cause
+    error = OutOfResources("the object could not be stored")
+    if isinstance(cause, BaseException):
+        error.__cause__ = cause
+    return error
