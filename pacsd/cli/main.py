@@ -36,18 +36,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
-def verbs() -> list[ModuleType]:
-    """Import the modules of this package that are verbs: those that have `add_parser`."""
-    found = (
-        importlib.import_module(f"pacsd.cli.{module.name}")
-        for module in pkgutil.iter_modules(pacsd.cli.__path__)
-        if not module.ispkg and module.name != "main"
-    )
-    return [module for module in found if hasattr(module, "add_parser")]
+def verbs(wanted: str = "") -> list[ModuleType]:
+    """Import the modules of this package that are verbs: those that have `add_parser`.
+
+    Args:
+        wanted: The verb that will be run, if it is known; then only its module is imported, so that no verb
+            waits for what another one needs. `index-rebuild` is in `index_rebuild.py`, `import` in `import_.py`.
+    """
+    names = [name for _, name, is_package in pkgutil.iter_modules(pacsd.cli.__path__) if not is_package]
+    chosen = [name for name in names if name.rstrip("_").replace("_", "-") == wanted]
+    modules = [importlib.import_module(f"pacsd.cli.{name}") for name in chosen or names if name != "main"]
+    return [module for module in modules if hasattr(module, "add_parser")]
 
 
-def make_parser() -> Parser:
-    """Make the parser of the whole command."""
+def make_parser(wanted: str = "") -> Parser:
+    """Make the parser of the whole command, or of it with one verb only."""
     parser = Parser(
         prog="pacsd",
         description="A picture archiving and communication system for hospitals.",
@@ -56,7 +59,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"pacsd {pacsd.__version__}")
     subparsers = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
-    for module in verbs():
+    for module in verbs(wanted):
         module.add_parser(subparsers)
     return parser
 
@@ -70,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    chosen = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = make_parser(given[0] if given else "").parse_args(given)
     try:
         status: int = chosen.run(chosen)
         sys.stdout.flush()

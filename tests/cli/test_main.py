@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -52,12 +53,9 @@ def test_the_configuration_is_found_by_the_environment(pacsd, new_site):
     assert done.returncode == os.EX_OK
 
 
-def test_the_command_starts_without_the_heavy_libraries(pacsd):
-    import subprocess
-
-    code = (
-        "import sys, pacsd.cli.main as m; m.make_parser(); print([n for n in ('twisted.internet.reactor', "
-        "'sqlalchemy', 'numpy', 'pydicom', 'pynetdicom') if n in sys.modules])"
-    )
+@pytest.mark.parametrize("verb", ["run", "check", "init", "demo"])
+def test_a_verb_is_ready_without_the_libraries_of_others(verb):
+    heavy = ("twisted.internet.reactor", "sqlalchemy", "numpy", "pydicom", "pynetdicom")
+    code = f"import sys, pacsd.cli.main as m; m.make_parser({verb!r}); print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
