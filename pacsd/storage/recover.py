@@ -2,7 +2,8 @@
 
 `recover` looks at the directories of dead workers only (see `journal`). For each: part files go, files that
 the index lacks are proven by their digest, made durable and adopted; what doesn't fit its name is moved
-aside. Then the index makes its rows durable, and only then the journal file goes. Killed at any point, it
+aside; what the index names in another place (it was sent again while this worker was dead) goes if that
+copy is proven. Then the index makes its rows durable, and only then the journal file goes. Killed at any point, it
 is simply run again.
 """
 
@@ -15,8 +16,9 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from pacsd.model.errors import IntegrityError, OutOfResources
 from pacsd.model.objects import ObjectHeader, StoredFile
@@ -27,6 +29,8 @@ from pacsd.storage.walk import batches, is_object_directory, list_directory, obj
 
 Missing = Callable[[Sequence[bytes]], set[bytes]]
 """Digests -> those of them that no index row names."""
+Places = Callable[[Sequence[bytes]], Mapping[bytes, Sequence[StoredFile]]]
+"""Digests -> every file that some row names, by digest; a digest that no row has is absent."""
 Adopt = Callable[[StoredFile, ObjectHeader], None]
 """Take a proven file into the index as if received now; one that is there already is no error."""
 
@@ -51,6 +55,9 @@ class RecoveryReport:
     n_quarantined: int = 0
     n_left_out: int = 0
     n_parts_removed: int = 0
+    n_strays_removed: int = 0
+    n_strays_kept: int = 0
+    """Second copies of what a row names elsewhere, where that other copy can't be proven now; `scrub` lists them."""
     n_pools_unavailable: int = 0
     n_entries_unreadable: int = 0
     """Journal files that name no object directory; they stay, for a person to look at."""
@@ -65,23 +72,28 @@ def recover(
     adopt: Adopt,
     progress: Progress = lambda _: None,
     checkpoint: Callable[[], None] = lambda: None,
+    *,
+    places: Places | None = None,
 ) -> RecoveryReport:
     """Bring the directories of dead workers and the index to one state. Blocks; several processes may run it.
 
     Args:
         checkpoint: makes the adopted rows durable; called before journal files are removed.
+        places: finds second copies; without it a known digest is taken as settled wherever its file lies.
 
     A pool that is away or fails is counted in `n_pools_unavailable` and keeps its journal: run it again
     when the pool is back. Read-only pools are left alone. Whatever `adopt`, `missing` and `checkpoint`
     raise comes through, with the journal still there.
     """
-    report = RecoveryReport()
-    for pool in pools:
+    everywhere = {pool.name: pool for pool in pools}
+    recovery = _Recovery(everywhere, missing, adopt, places)
+    report = recovery.report
+    for pool in everywhere.values():
         if pool.read_only:
             continue
         try:
             pool.open()
-            _recover_pool(pool, missing, adopt, progress, checkpoint, report)
+            _recover_pool(pool, recovery, progress, checkpoint)
         except PoolUnavailable:
             report.n_pools_unavailable += 1
         except OSError as error:
@@ -145,15 +157,9 @@ def _rebuild_directory(pool: Pool, path: str, adopt: Adopt, report: RecoveryRepo
         report.n_adopted += 1
 
 
-def _recover_pool(
-    pool: Pool,
-    missing: Missing,
-    adopt: Adopt,
-    progress: Progress,
-    checkpoint: Callable[[], None],
-    report: RecoveryReport,
-) -> None:
+def _recover_pool(pool: Pool, recovery: _Recovery, progress: Progress, checkpoint: Callable[[], None]) -> None:
     """Entries in groups, each with its checkpoint: a long list of dead workers needs few descriptors."""
+    report = recovery.report
     folder = pool.path(JOURNAL)
     names = sorted(name for name in os.listdir(folder) if _is_entry(folder, name))
     for start in range(0, len(names), _MAX_ENTRIES_AT_ONCE):
@@ -172,7 +178,7 @@ def _recover_pool(
                     held.pop()
                     os.close(fd)
                     continue
-                _recover_directory(pool, path, missing, adopt, report)
+                recovery.directory(pool, path)
                 report.pool, report.directory = pool.name, path
                 report.n_directories += 1
                 progress(report)
@@ -224,42 +230,94 @@ def _take_entry(path: str) -> int | None:
     return fd
 
 
-def _recover_directory(pool: Pool, path: str, missing: Missing, adopt: Adopt, report: RecoveryReport) -> None:
-    """Part files go; what the index lacks is adopted or moved aside."""
-    folder = pool.path(path)
-    try:
-        listing = list_directory(folder)
-    except FileNotFoundError:
-        return
-    for part in listing.parts:
-        os.unlink(f"{folder}/{part}")
-        report.n_parts_removed += 1
-    report.n_files += len(listing.digests)
-    if listing.digests:
-        sync_directory(folder)
-    for digests in batches(listing.digests):
-        lacking = missing(digests)
-        for digest in digests:
-            if digest in lacking:
-                _adopt_or_move(pool, path, digest, adopt, report)
+class _Recovery:
+    """What becomes of each file of a dead worker's directory."""
+
+    def __init__(self, pools: Mapping[str, Pool], missing: Missing, adopt: Adopt, places: Places | None) -> None:
+        self.report = RecoveryReport()
+        self._pools = pools
+        self._missing = missing
+        self._adopt = adopt
+        self._places = places
+
+    def directory(self, pool: Pool, path: str) -> None:
+        """Part files go; what the index lacks is adopted or moved aside, second copies are removed."""
+        folder = pool.path(path)
+        try:
+            listing = list_directory(folder)
+        except FileNotFoundError:
+            return
+        for part in listing.parts:
+            os.unlink(f"{folder}/{part}")
+            self.report.n_parts_removed += 1
+        self.report.n_files += len(listing.digests)
+        if listing.digests:
+            sync_directory(folder)
+        for digests in batches(listing.digests):
+            lacking = self._missing(digests)
+            places = self._places(digests) if self._places is not None else {}
+            for digest in digests:
+                if digest in lacking:
+                    self._adopt_or_move(pool, path, digest)
+                elif digest in places and not is_named(places[digest], pool.name, path):
+                    self._settle_stray(pool, path, digest, places[digest])
+
+    def _adopt_or_move(self, pool: Pool, path: str, digest: bytes) -> None:
+        full_path = pool.path(StoredFile(pool.name, path, digest, 0).path)
+        try:
+            found, size_bytes = file_digest(full_path)
+        except IntegrityError:
+            # removed since the directory was listed: by a later run of recovery, or by hand
+            return
+        file = StoredFile(pool.name, path, digest, size_bytes)
+        if found != digest:
+            quarantine(pool, file, "its bytes don't fit its name: it was never completely on disk")
+            self.report.n_quarantined += 1
+            return
+        header, _ = read_file_header(full_path)
+        _sync_file(full_path)
+        self._adopt(file, header)
+        self.report.n_adopted += 1
+
+    def _settle_stray(self, pool: Pool, path: str, digest: bytes, named: Sequence[StoredFile]) -> None:
+        """A copy that no row names goes if a named one is proven, and takes the place of named ones that are gone."""
+        states = {condition(self._pools, file) for file in named}
+        if Condition.INTACT in states:
+            os.unlink(pool.path(StoredFile(pool.name, path, digest, 0).path))
+            self.report.n_strays_removed += 1
+        elif states == {Condition.GONE}:
+            self._adopt_or_move(pool, path, digest)
+        else:
+            self.report.n_strays_kept += 1
 
 
-def _adopt_or_move(pool: Pool, path: str, digest: bytes, adopt: Adopt, report: RecoveryReport) -> None:
-    full_path = pool.path(StoredFile(pool.name, path, digest, 0).path)
+class Condition(Enum):
+    """What is known of a stored file."""
+
+    INTACT = "intact"
+    GONE = "gone"
+    UNPROVEN = "unproven"
+    """Damaged, unreadable, or its pool is away: nothing may be thrown away for its sake."""
+
+
+def condition(pools: Mapping[str, Pool], file: StoredFile) -> Condition:
+    """Prove a stored file by reading it whole. Args: pools: by name."""
+    pool = pools.get(file.pool)
+    if pool is None:
+        return Condition.UNPROVEN
     try:
-        found, size_bytes = file_digest(full_path)
+        pool.open()
+        found = file_digest(pool.path(file.path))
     except IntegrityError:
-        # removed since the directory was listed: by a later run of recovery, or by hand
-        return
-    file = StoredFile(pool.name, path, digest, size_bytes)
-    if found != digest:
-        quarantine(pool, file, "its bytes don't fit its name: it was never completely on disk")
-        report.n_quarantined += 1
-        return
-    header, _ = read_file_header(full_path)
-    _sync_file(full_path)
-    adopt(file, header)
-    report.n_adopted += 1
+        return Condition.GONE
+    except OutOfResources:
+        return Condition.UNPROVEN
+    return Condition.INTACT if found == (file.digest, file.size_bytes) else Condition.UNPROVEN
+
+
+def is_named(files: Sequence[StoredFile], pool: str, directory: str) -> bool:
+    """Whether one of some files lies in this place."""
+    return any((file.pool, file.directory) == (pool, directory) for file in files)
 
 
 def quarantine(pool: Pool, file: StoredFile, reason: str) -> None:

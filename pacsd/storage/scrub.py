@@ -5,13 +5,13 @@ in the report lets a broken-off run go on.
 """
 
 # One call is one system call here, on paths that are joined once.
-# ruff: noqa: PTH116
+# ruff: noqa: PTH108, PTH116
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,7 +20,7 @@ from pacsd.model.objects import StoredFile
 from pacsd.storage.pool import OBJECTS, Pool, PoolUnavailable, errno_text
 from pacsd.storage.pools import Pools
 from pacsd.storage.reader import file_digest
-from pacsd.storage.recover import Missing
+from pacsd.storage.recover import Condition, Missing, Places, condition, is_named
 from pacsd.storage.walk import batches, list_directory, object_directories
 
 _BURST_S = 0.25
@@ -40,6 +40,8 @@ class FindingKind(Enum):
     """The disk gives an error, or the pool is away."""
     ORPHAN = "orphan"
     """No row has its digest, and it is older than a minute."""
+    STRAY = "stray"
+    """A second copy: rows name these bytes, but in other places, and it is older than a minute."""
     LEFTOVER = "leftover"
     """A part file older than a day, or a name that no worker gives."""
 
@@ -114,6 +116,7 @@ def verify(
     after: tuple[str, str] = ("", ""),
     throttle: Throttle | None = None,
     utc: Callable[[], float] = time.time,
+    places: Places | None = None,
 ) -> Iterator[Finding]:
     """Check every file of the index, then look for files without a row; ends early on `cancelled`.
 
@@ -121,11 +124,12 @@ def verify(
         files: (id, file) by rising id, as the index pages them; begin behind a former `last_id` to go on.
         known: digests -> those that no row has.
         after: (pool, directory) behind which the search for orphans begins.
+        places: finds strays; without it a known digest is right wherever its file lies.
     """
     report = ScrubReport()
     pace = throttle or Throttle(rate_bytes_per_s, cancelled)
     try:
-        for finding in _findings(pools, files, known, pace, progress, report, after, utc):
+        for finding in _findings(pools, files, known, pace, progress, report, after, utc, places):
             report.n_findings += 1
             yield finding
     except Cancelled:
@@ -141,6 +145,7 @@ def _findings(
     report: ScrubReport,
     after: tuple[str, str],
     utc: Callable[[], float],
+    places: Places | None,
 ) -> Iterator[Finding]:
     for file_id, file in files:
         finding = check_file(pools, file_id, file, pace)
@@ -158,7 +163,7 @@ def _findings(
             pool.open()
             for path in object_directories(pool, after[1] if pool.name == skipping else ""):
                 pace(0)
-                yield from _orphans(pool, path, known, utc())
+                yield from _orphans(pool, path, known, places, utc())
                 report.n_directories += 1
                 report.pool, report.directory = pool.name, path
                 progress(report)
@@ -198,7 +203,7 @@ def _age_s(pool: Pool, path: str, now: float) -> float:
         return 0.0
 
 
-def _orphans(pool: Pool, path: str, known: Missing, now: float) -> Iterator[Finding]:
+def _orphans(pool: Pool, path: str, known: Missing, places: Places | None, now: float) -> Iterator[Finding]:
     try:
         listing = list_directory(pool.path(path))
     except FileNotFoundError:
@@ -206,9 +211,16 @@ def _orphans(pool: Pool, path: str, known: Missing, now: float) -> Iterator[Find
     for digests in batches(listing.digests):
         # in the order of the directory, so that two runs print the same
         lacking = known(digests)
+        named = places(digests) if places is not None else {}
         for digest in digests:
             file = StoredFile(pool.name, path, digest, 0)
-            if digest in lacking and _age_s(pool, file.path, now) > _ORPHAN_AGE_S:
+            others = named.get(digest, ())
+            is_stray = bool(others) and not is_named(others, pool.name, path)
+            if not (digest in lacking or is_stray) or _age_s(pool, file.path, now) <= _ORPHAN_AGE_S:
+                continue
+            if is_stray:
+                yield Finding(FindingKind.STRAY, pool.name, file.path, comment=f"named in {_words(others)}")
+            else:
                 yield Finding(FindingKind.ORPHAN, pool.name, file.path)
     for name in listing.strange:
         yield Finding(FindingKind.LEFTOVER, pool.name, f"{path}/{name}", comment="not a name of ours")
@@ -216,3 +228,27 @@ def _orphans(pool: Pool, path: str, known: Missing, now: float) -> Iterator[Find
         if _age_s(pool, f"{path}/{name}", now) > _PART_AGE_S:
             comment = "part file of a dead worker"
             yield Finding(FindingKind.LEFTOVER, pool.name, f"{path}/{name}", comment=comment)
+
+
+def _words(files: Sequence[StoredFile]) -> str:
+    return ", ".join(f"{file.pool}:{file.directory}" for file in files[:3])
+
+
+def remove_stray(pools: Mapping[str, Pool], pool: str, path: str, named: Sequence[StoredFile]) -> bool:
+    """Remove a second copy, if a file that a row names is proven now by its digest.
+
+    Args:
+        path: of the copy, below the root of `pool`. named: as `places` gives them.
+
+    Returns:
+        False: no named file could be proven, or the copy is itself named by now; nothing was done.
+
+    Raises:
+        OSError.
+    """
+    if is_named(named, pool, path.rpartition("/")[0]):
+        return False
+    if not any(condition(pools, file) is Condition.INTACT for file in named):
+        return False
+    os.unlink(pools[pool].path(path))
+    return True
