@@ -170,10 +170,7 @@ class Parents:
         by_study: dict[str, Prepared] = {}
         for item in unknown.values():
             by_study.setdefault(item.series_key[0], item)
-        missing: dict[str, Prepared] = {}
-        for study_uid, item in by_study.items():
-            if not self._find_study(study_uid):
-                missing[study_uid] = item
+        missing = {study_uid: item for study_uid, item in by_study.items() if not self._find_study(study_uid)}
         if missing:
             self._make_studies(missing)
         for (study_uid, series_uid), item in unknown.items():

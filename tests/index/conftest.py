@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +40,11 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def index(database: Database) -> PacsIndex:
     return PacsIndex(database)
+
+
+@pytest.fixture
+def another_url(empty_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes further empty databases of the same kind."""
+    if empty_url.startswith("sqlite"):
+        return lambda: f"sqlite:///{tmp_path / 'another.sqlite'}"
+    return request.getfixturevalue("postgresql").new_database

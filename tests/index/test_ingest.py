@@ -39,13 +39,19 @@ def assert_counts_are_true(database: Database) -> None:
     checks = (
         "SELECT count(*) FROM series e WHERE n_instances <> (SELECT count(*) FROM instance i WHERE i.series = e.id)",
         "SELECT count(*) FROM study s WHERE n_series <> (SELECT count(*) FROM series e WHERE e.study = s.id)",
-        "SELECT count(*) FROM study s WHERE n_instances <> (SELECT count(*) FROM instance i JOIN series e"
-        " ON i.series = e.id WHERE e.study = s.id)",
+        (
+            "SELECT count(*) FROM study s WHERE n_instances <> (SELECT count(*) FROM instance i JOIN series e"
+            " ON i.series = e.id WHERE e.study = s.id)"
+        ),
         "SELECT count(*) FROM patient p WHERE n_studies <> (SELECT count(*) FROM study s WHERE s.patient = p.id)",
-        "SELECT count(*) FROM patient p WHERE n_series <> (SELECT count(*) FROM series e JOIN study s"
-        " ON e.study = s.id WHERE s.patient = p.id)",
-        "SELECT count(*) FROM patient p WHERE n_instances <> (SELECT count(*) FROM instance i JOIN series e"
-        " ON i.series = e.id JOIN study s ON e.study = s.id WHERE s.patient = p.id)",
+        (
+            "SELECT count(*) FROM patient p WHERE n_series <> (SELECT count(*) FROM series e JOIN study s"
+            " ON e.study = s.id WHERE s.patient = p.id)"
+        ),
+        (
+            "SELECT count(*) FROM patient p WHERE n_instances <> (SELECT count(*) FROM instance i JOIN series e"
+            " ON i.series = e.id JOIN study s ON e.study = s.id WHERE s.patient = p.id)"
+        ),
         "SELECT count(*) FROM series WHERE n_instances = 0",
         "SELECT count(*) FROM study WHERE n_series = 0",
         "SELECT count(*) FROM patient WHERE n_studies = 0",
@@ -168,7 +174,7 @@ def test_rows_deleted_by_others_are_made_again(index: PacsIndex, database: Datab
 
     def delete(connection: Any) -> None:
         for table in [*tables.split(), "directory", "station", "uid"]:
-            connection.execute(text(f"DELETE FROM {table}"))
+            connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from above
 
     database.write(delete)
     assert outcomes(index, new_instance(sop="7")) == [Outcome.STORED]

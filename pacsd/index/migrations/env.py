@@ -1,6 +1,5 @@
-"""How Alembic runs the migrations: on the connection, and in the transaction, that `pacsd.index.migrate`
-hands over.
-"""
+# noqa: INP001 - Alembic loads it by its path
+"""How Alembic runs the migrations: on the connection and in the transaction that `pacsd.index.migrate` hands over."""
 
 from alembic import context
 
