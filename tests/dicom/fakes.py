@@ -175,9 +175,7 @@ class Net:
         return self.hosts[port]
 
     def network(self, services: Services | None = None) -> Network:
-        return Network(
-            self.clock, self.offload, self.settings, services or Services(), endpoint_for=self._endpoint
-        )
+        return Network(self.clock, self.offload, self.settings, services or Services(), endpoint_for=self._endpoint)
 
     def _endpoint(self, target: Target) -> MemoryEndpoint:
         return MemoryEndpoint(self.hosts.get(target.port), self.wire)
@@ -255,9 +253,7 @@ class MemoryIndex:
         dataset: bytes = b"\x08\x00\x60\x00CS\x02\x00CT", study: str = "1.2.3",
     ) -> StoredInstance:  # fmt: skip
         file = storage.put(sop_class, uid, syntax, dataset)
-        self.held.append(
-            StoredInstance(len(self.held) + 1, sop_class, uid, study + ".1", study, syntax, (file,))
-        )
+        self.held.append(StoredInstance(len(self.held) + 1, sop_class, uid, study + ".1", study, syntax, (file,)))
         return self.held[-1]
 
     def search(self, query: Query, cursor: tuple[int | str, ...] | None, page_size: int) -> Page:
@@ -266,9 +262,7 @@ class MemoryIndex:
         self.queries.append(query)
         start = int(cursor[0]) if cursor else 0
         end = start + page_size
-        return Page(
-            tuple(self.matches[start:end]), self.unsupported, (end,) if end < len(self.matches) else None
-        )
+        return Page(tuple(self.matches[start:end]), self.unsupported, (end,) if end < len(self.matches) else None)
 
     def _selected(self, selector: Selector) -> list[StoredInstance]:
         if self.failure is not None:
