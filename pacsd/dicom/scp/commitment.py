@@ -58,7 +58,7 @@ class CopiesMissing(PacsError):
 
 
 def action_of(data: bytes, syntax_uid: str) -> Dataset:
-    """Decode an N-ACTION's data set, which may name tens of thousands of instances. Raises InvalidRequest. Any thread."""
+    """Decode an N-ACTION's data set, which may be long. Raises InvalidRequest. Thread: any."""
     try:
         return decode(data, transfer_syntax(syntax_uid), max_elements=4 * commitment.MAX_REFERENCES)
     except DatasetError:
