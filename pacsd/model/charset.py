@@ -42,7 +42,7 @@ _RUNS = {
     kind: re.compile(rb"[^\x1b" + marks + rb"]+")
     for kind, marks in {"PN": rb"\t\n\f\r\\^=", "": rb"\t\n\f\r\\", "UT": rb"\t\n\f\r"}.items()
 }
-_DOUBLE_RUN = re.compile(rb"[^\x00-\x20]+")
+_DOUBLE_RUN = re.compile(rb"[\x21-\x7f]+|[\x80-\xff]+")
 _ISO_TERM = re.compile(r"ISO[ _-]*(2022)?[ _-]*IR[ _-]*(\d+)")
 _OTHER_TERMS = {
     "UTF8": UTF_8, "UNICODE": UTF_8, "ISO192": UTF_8, "ISO2022IR192": UTF_8, "LATIN1": "ISO_IR 100",
@@ -210,7 +210,7 @@ class _State:
             return piece.decode("ascii")
         if double and piece[0] <= 0x20:
             return piece.decode("ascii")
-        return _decode_run(piece, self._g0, self._g1)
+        return _decode_run(piece, 6 if double and piece[0] >= 0x80 else self._g0, self._g1)
 
 
 def _decode_run(piece: bytes, g0: int, g1: int | None) -> str | None:

@@ -37,9 +37,7 @@ ARGUED = {
 
 def published_files() -> list[Path]:
     ours = sorted(Path(pydicom.__file__).with_name("data").glob("test_files/**/*.dcm"))
-    return ours + sorted(
-        path for path in CORPUS.rglob("*") if path.is_file() and path.suffix in ("", ".dcm", ".dicom")
-    )
+    return ours + sorted(path for path in CORPUS.rglob("*") if path.is_file() and path.suffix in ("", ".dcm", ".dicom"))
 
 
 def split(raw: bytes) -> tuple[str, bytes] | None:
@@ -106,13 +104,9 @@ def test_every_published_file_gives_the_values_that_pydicom_reads() -> None:
         if parts is None or path.name in ARGUED:
             continue
         uid, data = parts
-        result = scan_values(data, transfer_syntax(uid), WANTED, max_inflated_bytes=1 << 24)
-        try:
-            expected = theirs(data, uid)
-        except Exception:  # pydicom refuses some of them: then there is nothing to compare with
-            continue
         compared += 1
-        if result.values != expected:
+        result = scan_values(data, transfer_syntax(uid), WANTED, max_inflated_bytes=1 << 24)
+        if result.values != theirs(data, uid):
             differing.append((path.name, sorted(result.flags)))
     assert compared > 50
     assert differing == []
@@ -248,9 +242,7 @@ def test_an_undefined_length_un_holds_an_implicit_sequence() -> None:
 def test_a_missing_item_delimiter_does_not_swallow_the_rest() -> None:
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF) + NAME
     broken = (
-        struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
-        + item
-        + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+        struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
     )
     result = scan_values(broken + SERIES, EXPLICIT, WANTED)
     assert result.values == {0x0020000E: b"1.2\0"}
