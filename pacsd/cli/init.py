@@ -71,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"pacsd: can't make the site: {error}", file=sys.stderr)
         return os.EX_CANTCREAT
     from pacsd.index.database import create_or_upgrade
+    from pacsd.storage.pool import Pool
 
+    for pool in config.storage.pools:
+        Pool(pool.name, pool.path).create()
     create_or_upgrade(config.database_url)
     password = secrets.token_urlsafe(12)
     _write(state / "secrets" / "admin.json", json.dumps(_login(password), indent=2) + "\n", 0o600)
@@ -103,7 +106,7 @@ def _values(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def _make_folders(state: Path) -> None:
     state.mkdir(mode=0o750, parents=True, exist_ok=True)
-    for name, mode in ((_POOL, 0o750), ("run", 0o700), ("secrets", 0o700)):
+    for name, mode in (("run", 0o700), ("secrets", 0o700)):
         (state / name).mkdir(mode=mode, exist_ok=True)
 
 

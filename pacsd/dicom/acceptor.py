@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -211,7 +212,7 @@ class Acceptor(ServerFactory):
             waiting = []
             for association in self._associated:
                 over: Deferred[None] = Deferred()
-                association.on_lost.append(lambda over=over: over.callback(None))
+                association.on_lost.append(partial(over.callback, None))
                 waiting.append(over)
             timer = self._clock.callLater(limit_s, self._abort_all)
             await DeferredList(waiting)

@@ -24,6 +24,7 @@ from pacsd.dicom.wire import events, pdu
 from pacsd.dicom.wire.association import AssociationMachine
 from pacsd.dicom.wire.dimse import Command, DimseError
 from pacsd.runtime.logs import get_logger
+from pacsd.runtime.sending import plain_socket, write_now
 from pacsd.workflow.ports import ObjectReader, Offload
 
 __all__ = ["Association", "AssociationLost", "AssociationRejected", "AssociationSettings", "Context", "DimseTimeout"]
@@ -148,9 +149,7 @@ class Association(Protocol):
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
         self.peer_address = str(getattr(transport.getPeer(), "host", ""))
-        handle = getattr(transport, "getHandle", None)
-        found = handle() if handle is not None else None
-        self._socket = found if isinstance(found, socket.socket) else None
+        self._socket = plain_socket(transport)
         self._outbound.connected(transport)
         self._watchdog = self.clock.callLater(self._check_s(), self._check)
         self.perform(self._machine.transport_connected())
@@ -233,9 +232,15 @@ class Association(Protocol):
             case events.ArtimStop():
                 self._stop_artim()
             case events.CloseTransport():
-                self._closing = True
-                self.is_open = False
-                self.transport.loseConnection()
+                self._close()
+
+    def _close(self) -> None:
+        """Close when all is sent. The gate goes first: a transport never closes while it waits for a producer."""
+        if not self._closing:
+            self._closing = True
+            self.is_open = False
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def _aborted(self, event: events.Aborted) -> None:
         self.is_open = False
@@ -305,8 +310,8 @@ class Association(Protocol):
             self._cause = AssociationLost("aborted by us")
         self.is_open = False
         self.perform(self._machine.abort(source, reason))
-        if self._machine.role == "requestor" or self._closing:
-            self.transport.loseConnection()
+        if self._machine.role == "requestor":
+            self._close()
 
     def pause(self, who: object) -> None:
         """Stop reading from the peer until `who` (and everybody else) resumes."""
@@ -328,7 +333,7 @@ class Association(Protocol):
         """Write whole P-DATA-TF PDUs. Raises AssociationLost when no data may be sent any more."""
         if not self._machine.can_send_data:
             raise self._cause or AssociationLost("the association is over")
-        self.transport.write(pdus)
+        write_now(self.transport, self._socket, pdus)
 
     def next_message_id(self) -> int:
         """A Message ID for a request of ours."""

@@ -19,6 +19,7 @@ from pacsd.model.errors import OutOfResources
 from pacsd.runtime.listen import Listener
 from pacsd.runtime.offload import Offload
 from pacsd.runtime.services import Role, Step
+from pacsd.storage.pool import MARKER
 from pacsd.web.health import Accounts, Check, Healthz, Metrics, Readyz
 from pacsd.web.problem import Problem
 
@@ -105,6 +106,7 @@ def find_writable_pool(config: Config) -> str:
             wrong = "every pool is read-only"
             continue
         try:
+            os.stat(pool.path / MARKER)
             usage = shutil.disk_usage(pool.path)
             with tempfile.TemporaryFile(dir=pool.path):
                 full_percent = 100 * (1 - usage.free / usage.total)
