@@ -19,11 +19,12 @@ from pacsd.index.ingest_parents import Parents
 from pacsd.index.ingest_statements import IngestStatements
 from pacsd.index.known import Known
 from pacsd.index.locations import START, FilesCursor, LocatedFile, SetAside
+from pacsd.index.query import search
 from pacsd.index.rows import Prepared, prepare
 from pacsd.index.statements import Script
 from pacsd.index.stored import load_stored
 from pacsd.model.objects import ConflictRule, NewInstance, Outcome, Recorded, StoredFile, StoredInstance
-from pacsd.model.query import Selector
+from pacsd.model.query import Page, Query, Selector
 
 T = TypeVar("T")
 _BROKEN_REFERENCE = (IntegrityError, sqlite3.IntegrityError, psycopg2.IntegrityError)
@@ -109,6 +110,13 @@ class PacsIndex:
     def set_aside(self, after_id: int = 0, limit: int = 1000) -> list[SetAside]:
         """Files set aside, oldest first, keyset-paged; [] at the end."""
         return self.database.read(lambda connection: locations.set_aside(connection, after_id, limit))
+
+    def search(self, query: Query, cursor: tuple[int | str, ...] | None, page_size: int) -> Page:
+        """One page of at most `page_size` answers; maybe an empty one with a cursor, where no index serves the keys.
+
+        Raises: errors.DatasetMismatch: a unique key above the level is missing, a key is no date where one must be.
+        """
+        return self.database.read(lambda connection: search(connection, query, cursor, page_size))
 
     def instances(self, selector: Selector, after_id: int, limit: int) -> list[StoredInstance]:
         """Instances in the order of their series and id, keyset-paged; [] at the end.

@@ -6,7 +6,7 @@ from pacsd.index.schema import MAX_FORM_CHARS
 from pacsd.index.text import clean
 from pacsd.model import names
 
-MAX_TOKENS = 32
+MAX_TOKENS = 256
 
 
 def name_forms(name: str) -> set[str]:

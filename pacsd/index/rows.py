@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from pacsd.index.text import clean, key
 from pacsd.model.attributes import COLUMNS, Level
+from pacsd.model.datetime_range import RangeError, parse_date
 from pacsd.model.objects import NewInstance
 
-_KEY_NAMES = frozenset({
+KEY_NAMES = frozenset({
     "patient_id", "issuer", "study_uid", "study_date", "accession_number", "series_uid", "sop_instance_uid",
 })  # fmt: skip
 """Indexed columns; the others hold any length."""
@@ -17,7 +18,7 @@ _KEY_NAMES = frozenset({
 
 def _columns(level: Level) -> tuple[tuple[int, str, bool], ...]:
     return tuple(
-        (column.tag, column.name, column.name in _KEY_NAMES)
+        (column.tag, column.name, column.name in KEY_NAMES)
         for column in COLUMNS
         if column.level is level and column.name != "sop_class_uid"
     )
@@ -51,9 +52,21 @@ class Prepared:
         }
         if columns is STUDY_COLUMNS:
             found["study_uid"] = self.series_key[0]
+            found["study_date"] = whole_day(found["study_date"])
         elif columns is SERIES_COLUMNS:
             found["series_uid"] = self.series_key[1]
         return found
+
+
+def whole_day(date: str) -> str:
+    """A DA value as YYYYMMDD, so that days compare as texts; itself when it names no whole day."""
+    if (len(date) == 8 and date.isdecimal()) or not date:
+        return date
+    try:
+        day = parse_date(date)
+    except RangeError:
+        return date
+    return day.low if day.low is not None and day.low == day.high else date
 
 
 def prepare(new: NewInstance) -> Prepared:

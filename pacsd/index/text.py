@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 MAX_KEY_CHARS = 200
-_KEPT_CHARS = 120
+KEPT_CHARS = 120
 
 
 def clean(text: str) -> str:
@@ -25,4 +25,4 @@ def key(text: str) -> str:
     text = clean(text).strip()
     if len(text) <= MAX_KEY_CHARS:
         return text
-    return f"{text[:_KEPT_CHARS]}…{hashlib.sha256(text.encode()).hexdigest()[:40]}"
+    return f"{text[:KEPT_CHARS]}…{hashlib.sha256(text.encode()).hexdigest()[:40]}"

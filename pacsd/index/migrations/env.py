@@ -1,4 +1,3 @@
-# noqa: INP001 - Alembic loads it by its path
 """How Alembic runs the migrations: on the connection and in the transaction that `pacsd.index.migrate` hands over."""
 
 from alembic import context
