@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -30,19 +29,13 @@ from pacsd.model.elements import (
     sniff,
 )
 from pacsd.model.syntax import TransferSyntax
+from pacsd.model.values import CHARSET_VRS, NUMBER_CODES, TEXT_VRS, numbers, split_text, swapped
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 MAX_DEPTH = 64
 MAX_ELEMENTS = 10_000
 MAX_INFLATED_BYTES = 64 << 20
 
-CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-"""Text VRs to which Specific Character Set applies (PS3.5 §6.1.2.3)."""
-TEXT_VRS = CHARSET_VRS | frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
-_SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
-_KEEP_LEADING = _SINGLE_VALUED | {"PN", "UC"}
-_NUMBERS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
-_WORDS = {"OW": "H", "OF": "I", "OL": "I", "OD": "Q", "OV": "Q"}
 _LONG = frozenset(vr.decode("ascii") for vr in LONG_VRS)
 _LITTLE_IMPLICIT = Encoding(implicit=True, big_endian=False)
 
@@ -102,16 +95,6 @@ class Dataset(dict[int, Element]):
         """The items of a sequence; () when absent, empty or none."""
         element = self.get(tag)
         return tuple(item for item in element.value if isinstance(item, Dataset)) if element else ()
-
-
-def split_text(text: str, vr: str) -> tuple[str, ...]:
-    """The values of a text field, padding off; () for an empty one."""
-    if vr in _SINGLE_VALUED or "\\" not in text:
-        bare = text.rstrip(" \0") if vr in _KEEP_LEADING else text.strip(" \0")
-        return (bare,) if bare else ()
-    if vr in _KEEP_LEADING:
-        return tuple([value.rstrip(" \0") for value in text.split("\\")])
-    return tuple([value.strip(" \0") for value in text.split("\\")])
 
 
 def decode(
@@ -263,29 +246,9 @@ class _Reader:
         if vr in TEXT_VRS:
             return split_text(decode_text(raw, charset if vr in CHARSET_VRS else (), vr), vr)
         big = encoding.big_endian and header.vr != b"UN"
-        if vr in _NUMBERS or vr == "AT":
-            return _numbers(raw, vr, big)
-        return (_swapped(raw, vr) if big else raw,)
-
-
-def _numbers(raw: bytes, vr: str, big: bool) -> tuple[Any, ...]:
-    code = "HH" if vr == "AT" else _NUMBERS[vr]
-    mark = ">" if big else "<"
-    size = struct.calcsize(mark + code)
-    found = list(struct.iter_unpack(mark + code, raw[: len(raw) // size * size]))
-    return tuple([one[0] << 16 | one[1] for one in found] if vr == "AT" else [one[0] for one in found])
-
-
-def _swapped(raw: bytes, vr: str) -> bytes:
-    """Words of OW, OF, OL, OD, OV in the other byte order."""
-    code = _WORDS.get(vr)
-    if code is None:
-        return raw
-    words = array(code)
-    whole = len(raw) // words.itemsize * words.itemsize
-    words.frombytes(raw[:whole])
-    words.byteswap()
-    return words.tobytes() + raw[whole:]
+        if vr in NUMBER_CODES or vr == "AT":
+            return numbers(raw, vr, big_endian=big)
+        return (swapped(raw, vr) if big else raw,)
 
 
 def charset_for(dataset: Dataset, preferred: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -398,13 +361,13 @@ class _Writer:
             if vr == "AT":
                 halves = [half for value in values for half in (value >> 16, value & 0xFFFF)]
                 return struct.pack(f"{self._mark}{len(halves)}H", *halves)
-            if vr in _NUMBERS:
-                return struct.pack(f"{self._mark}{len(values)}{_NUMBERS[vr]}", *values)
+            if vr in NUMBER_CODES:
+                return struct.pack(f"{self._mark}{len(values)}{NUMBER_CODES[vr]}", *values)
             raw = b"".join(values)
         except (struct.error, TypeError, OverflowError):
             raise DatasetError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) holds a value that {vr} can't") from None
         raw += b"\0" * (len(raw) & 1)
-        return _swapped(raw, vr) if self._encoding.big_endian else raw
+        return swapped(raw, vr) if self._encoding.big_endian else raw
 
     def _text(self, text: str, vr: str) -> bytes:
         raw = None

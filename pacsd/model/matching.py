@@ -25,12 +25,12 @@ from pacsd.model import names
 from pacsd.model.dataset import Dataset, Element
 from pacsd.model.datetime_range import Interval, RangeError, combined, is_range, parse_range
 from pacsd.model.errors import DatasetMismatch
+from pacsd.model.values import SINGLE_VALUED
 from pacsd.model.wildcard import PatternRefused, Wildcard, has_wildcard, literal_prefix
 
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 RANGE_VRS = frozenset({"DA", "DT", "TM"})
 NUMBER_VRS = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
-_SINGLE_VALUED = frozenset({"LT", "ST", "UR", "UT"})
 MAX_VALUES = 10_000
 EMPTY = '""'
 
@@ -135,7 +135,7 @@ def compile_keys(dataset: Dataset, *, fuzzy: bool = False, utc_offset_minutes: i
 def _texts(values: Iterable[Any], vr: str) -> tuple[str, ...]:
     texts: list[str] = []
     for value in values:
-        if isinstance(value, str) and vr in _SINGLE_VALUED:
+        if isinstance(value, str) and vr in SINGLE_VALUED:
             texts.append(value.strip(" \0"))
         elif isinstance(value, str):
             texts += [part.strip(" \0") for part in value.split("\\")]
