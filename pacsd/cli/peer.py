@@ -44,9 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "peer", help="register DICOM peers, and talk to them", description=f"DICOM stations around us. {_EXIT}"
     )
-    actions = parser.add_subparsers(
-        metavar="ACTION", required=True, title="actions", parser_class=_Intermixed
-    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=_Intermixed)
     _add_registry(actions)
     _add_calls(actions)
 

@@ -69,9 +69,7 @@ class Call:
         """Ours."""
         return self.config.site.ae_title
 
-    async def connect(
-        self, proposals: Sequence[Proposal], services: Services | None = None
-    ) -> Association:
+    async def connect(self, proposals: Sequence[Proposal], services: Services | None = None) -> Association:
         """Raises ConnectFailed, AssociationRejected, AssociationLost."""
         target = Target(self.peer.host, self.peer.port, self.peer.ae_title)
         return await connect(self.network, target, self.title, proposals, services=services)

@@ -83,9 +83,7 @@ def level_of_identifier(root: Root, identifier: Dataset) -> Level:
     raise IdentifierRefused("Query/Retrieve Level is not one of this root", QUERY_RETRIEVE_LEVEL)
 
 
-def typed_query(
-    root: Root, identifier: Dataset, abilities: Abilities = BASELINE, *, limit: int | None = None
-) -> Query:
+def typed_query(root: Root, identifier: Dataset, abilities: Abilities = BASELINE, *, limit: int | None = None) -> Query:
     """Check an identifier and make the query that the index answers.
 
     Group lengths are dropped wherever devices send them. Without relational queries each unique key above the level

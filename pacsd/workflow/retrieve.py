@@ -186,9 +186,7 @@ class Instances:
     async def upcoming(self) -> Sequence[StoredInstance]:
         """See Source."""
         if not self._page:
-            found = await self._offload.run(
-                self._index.instances, self._selector, self._after_id, self._page_size
-            )
+            found = await self._offload.run(self._index.instances, self._selector, self._after_id, self._page_size)
             self._page.extend(found)
             if found:
                 self._after_id = found[-1].instance_id

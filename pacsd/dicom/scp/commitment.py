@@ -201,9 +201,7 @@ class CommitmentReporter:
 
     # -- work --------------------------------------------------------------------------------------------------------
 
-    async def _first(
-        self, request: CommitmentRequest, job_id: int, association: Association, ended: Any
-    ) -> None:
+    async def _first(self, request: CommitmentRequest, job_id: int, association: Association, ended: Any) -> None:
         try:
             await self._report(request, job_id, association)
         except _FAILURES as error:
@@ -218,9 +216,7 @@ class CommitmentReporter:
         try:
             free = N_AT_ONCE - self._n_jobs
             if free > 0:
-                for job in await self._offload.run(
-                    self._jobs.claim, (commitment.KIND,), self._owner, LEASE_S, free
-                ):
+                for job in await self._offload.run(self._jobs.claim, (commitment.KIND,), self._owner, LEASE_S, free):
                     self._n_jobs += 1
                     self._spawn(self._work(job))
         except OutOfResources as error:
@@ -236,9 +232,7 @@ class CommitmentReporter:
             await self._report(request, job.job_id, None)
         except _FAILURES as error:
             delay_s = commitment.retry_delay_s(job.attempts)
-            kept = await self._offload.run(
-                self._jobs.retry, job.job_id, str(error), delay_s, commitment.MAX_ATTEMPTS
-            )
+            kept = await self._offload.run(self._jobs.retry, job.job_id, str(error), delay_s, commitment.MAX_ATTEMPTS)
             told = log.info if kept else log.error
             told("commitment-report-later" if kept else "commitment-report-given-up", peer=request.ae_title,
                  attempts=job.attempts, cause=str(error))  # fmt: skip

@@ -46,9 +46,7 @@ class Report:
     failed: tuple[tuple[Reference, int], ...]
 
 
-async def request_commitment(
-    association: Association, transaction_uid: str, references: Sequence[Reference]
-) -> None:
+async def request_commitment(association: Association, transaction_uid: str, references: Sequence[Reference]) -> None:
     """Send the N-ACTION; returns when the peer has taken it. The report comes to `ReportReceiver`, perhaps days later.
 
     Raises:

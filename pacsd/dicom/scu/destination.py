@@ -84,9 +84,7 @@ class Destinations:
             throttle = self._throttles[peer.ae_title] = Throttle(peer.bytes_per_s, self.network.reactor)
         return throttle
 
-    async def connect(
-        self, peer: Peer, proposals: Sequence[Proposal], *, calling_ae: str | None = None
-    ) -> Association:
+    async def connect(self, peer: Peer, proposals: Sequence[Proposal], *, calling_ae: str | None = None) -> Association:
         """Open an association; a peer that is at its limit is asked again a few times. Raises as `connect`."""
         target = Target(peer.host, peer.port, peer.ae_title)
         for pause_s in (*TRANSIENT_PAUSES_S, None):

@@ -34,11 +34,11 @@ def look_at(path: Path) -> FileObject:
         with path.open("rb") as file:
             meta = decode_file_meta(file.read(ENOUGH_HEAD_BYTES))
     except OSError as error:
-        return FileObject(path, error=f"can't be read: {error.strerror}")
-    except Part10Error as error:
-        return FileObject(path, error=str(error))
+        return FileObject(path, error=f"{path} can't be read: {error.strerror}")
+    except Part10Error:
+        return FileObject(path, error=f"{path} is no DICOM file")
     if not meta.sop_class or not meta.sop_instance:
-        return FileObject(path, error="no DICOM file: its file meta names no SOP instance")
+        return FileObject(path, error=f"{path} is no DICOM file, or its file meta names no SOP instance")
     return FileObject(path, meta.sop_class, meta.sop_instance, meta.transfer_syntax)
 
 

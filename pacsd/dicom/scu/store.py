@@ -5,7 +5,7 @@ Used by C-MOVE, C-GET, `pacsd peer send` and whatever routes (PS3.4 Annex B; PS3
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -18,24 +18,21 @@ from pacsd.dicom.association import Association, AssociationLost, AssociationRej
 from pacsd.dicom.outbound import Prefetched
 from pacsd.dicom.scu.connect import ConnectFailed, Proposal
 from pacsd.dicom.scu.destination import Throttle
+from pacsd.dicom.scu.routes import Padded, Pair, Routes, proposals_for, proposals_of
 from pacsd.dicom.wire import dimse
 from pacsd.dicom.wire.dimse import Command
-from pacsd.dicom.wire.sop_classes import is_uid
 from pacsd.dicom.wire.status import Category, categorise
 from pacsd.model.errors import Busy, CannotConvert, PacsError
-from pacsd.model.syntax import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from pacsd.model.syntax import transfer_syntax
 from pacsd.workflow.ports import ObjectReader
 from pacsd.workflow.retrieve import Converter, Opened, Sendable, Source
 
-MAX_CONTEXTS: Final = 128
 MAX_LOSSES: Final = 2
 """Associations lost in a row without one object delivered, after which a peer is given up."""
 BUSY_PAUSE_S: Final = 0.1
 BUSY_LIMIT_S: Final = 60.0
 
 R = TypeVar("R")
-Pair = tuple[str, str]
-"""SOP class and transfer syntax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +63,6 @@ class Result:
         return self.status == 0 or self.is_warning
 
 
-class Routes:
-    """Which accepted context takes which object."""
-
-    def __init__(self, contexts: Iterable[Context]) -> None:
-        self._by_class: dict[str, dict[str, Context]] = {}
-        for context in contexts:
-            if context.scu:
-                self._by_class.setdefault(context.abstract_syntax, {}).setdefault(context.transfer_syntax, context)
-
-    def choose(self, sop_class_uid: str, syntax_uid: str, converter: Converter | None) -> Context | None:
-        """The context in the object's own syntax, else in the best that it can become; None without any."""
-        accepted = self._by_class.get(sop_class_uid)
-        if not accepted:
-            return None
-        found = accepted.get(syntax_uid)
-        if found is None and converter is not None:
-            for target in converter.targets(syntax_uid):
-                if target in accepted:
-                    return accepted[target]
-        return found
-
-
 @dataclass(slots=True)
 class _Ready:
     """An object on its way: routed, its first part being read."""
@@ -109,30 +84,6 @@ class _Ready:
         self.reader = None
         if not keep_original:
             self.opened.close()
-
-
-def proposals_for(objects: Iterable[Sendable]) -> tuple[int, frozenset[Pair]]:
-    """How many of the objects, in order, one association's contexts can carry, and the pairs these need."""
-    pairs: set[Pair] = set()
-    classes: set[str] = set()
-    n_fitting = 0
-    for item in objects:
-        pair = (item.sop_class_uid, item.transfer_syntax_uid)
-        if pair not in pairs and is_uid(pair[0]) and is_uid(pair[1]):
-            if len(pairs) + len(classes) + 1 + (pair[0] not in classes) > MAX_CONTEXTS:
-                break
-            pairs.add(pair)
-            classes.add(pair[0])
-        n_fitting += 1
-    return n_fitting, frozenset(pairs)
-
-
-def _proposals(pairs: Iterable[Pair]) -> list[Proposal]:
-    """A context for each pair, so that the peer can't choose away the stored syntax, and one to fall back on."""
-    ordered = sorted(pairs)
-    own = [Proposal(sop_class, (syntax,)) for sop_class, syntax in ordered]
-    classes = dict.fromkeys(sop_class for sop_class, _ in ordered)
-    return own + [Proposal(sop_class, (EXPLICIT_LITTLE, IMPLICIT_LITTLE)) for sop_class in classes]
 
 
 Connect = Callable[[Sequence[Proposal]], Awaitable[Association]]
@@ -192,10 +143,13 @@ class Delivery:
                 n_fitting, pairs = proposals_for(await self._upcoming())
                 if not n_fitting:
                     return ""
+                if not pairs:
+                    await self._fail_next(n_fitting)
+                    continue
                 if association is None or not association.is_open or not pairs <= proposed:
                     if association is not None:
                         await association.release()
-                    association, proposed = await connect(_proposals(pairs)), pairs
+                    association, proposed = await connect(proposals_of(pairs)), pairs
                 n_before = self._n_delivered
                 try:
                     await self.over(association, n_fitting)
@@ -205,7 +159,7 @@ class Delivery:
                         return await self._give_up(str(error))
                 else:
                     n_losses = 0
-        except (ConnectFailed, AssociationRejected) as error:
+        except (ConnectFailed, AssociationRejected, AssociationLost, DimseTimeout) as error:
             return await self._give_up(str(error))
         finally:
             self.close()
@@ -271,7 +225,9 @@ class Delivery:
                 raise CannotConvert("the peer does not accept this object's transfer syntax")
             reader = await self._patiently(lambda: converter.convert(file, context.transfer_syntax))
         ready.context, ready.reader = context, reader
-        ready.prefetched = association.prefetch(context.id, reader)
+        if (reader.size_bytes - reader.dataset_offset) & 1 and transfer_syntax(context.transfer_syntax).deflated:
+            ready.reader = Padded(reader)
+        ready.prefetched = association.prefetch(context.id, ready.reader)
 
     async def _send(self, association: Association, ready: _Ready) -> None:
         """Send and report one object. Raises AssociationLost, DimseTimeout, after reporting."""
@@ -344,6 +300,19 @@ class Delivery:
         if self._back is not None:
             self._back.close()
             self._back = None
+
+    async def _fail_next(self, n_objects: int) -> None:
+        """Report objects that no context can be proposed for."""
+        for _ in range(n_objects):
+            opened, self._back = self._back, None
+            if opened is None:
+                opened = await self._patiently(self._source.next)
+            if opened is None:
+                return
+            opened.close()
+            instance = opened.instance
+            cause = _cause_of(opened.error) if opened.error else "its SOP class or transfer syntax is no UID"
+            self._report(Result(instance.sop_class_uid, instance.sop_instance_uid, None, cause))
 
     async def _give_up(self, cause: str) -> str:
         while not self._cancelled():

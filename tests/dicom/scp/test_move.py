@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 
 from pacsd.dicom.scu.retrieve import Retrieved, move, move_proposal
 from pacsd.model.query import Root
+from pacsd.model.syntax import DEFLATED_EXPLICIT_LITTLE as DEFLATED
 from tests.dicom.fakes import CT, EXPLICIT, IMPLICIT, JPEG_LOSSLESS, MR
 from tests.dicom.scp.retrieving import Site, study
 
@@ -39,6 +40,26 @@ def test_a_destination_that_cannot_be_reached_fails_every_object_with_the_cause(
     assert (result.status, result.n_failed, result.n_completed) == (0xA702, 3, 0)
     assert result.failed_uids == ("1.0", "1.1", "1.2")
     assert "WS1" in result.comment
+
+
+def test_a_destination_that_aborts_instead_of_answering_fails_every_object() -> None:
+    site = Site()
+    site.add(2)
+    site.receiver.acceptor.association_requested = (  # type: ignore[method-assign]
+        lambda association, request: association.abort()
+    )
+    result = site.move(study("1.2.3"))
+    assert (result.status, result.n_failed) == (0xA702, 2)
+    assert site.storage.n_open == 0
+
+
+def test_a_deflated_object_of_odd_length_is_sent_with_the_padding_that_the_standard_demands() -> None:
+    site = Site()
+    site.add(1, syntax=DEFLATED, dataset=b"\x01\x02\x03")
+    site.add(1, syntax=DEFLATED, dataset=b"\x01\x02")
+    assert site.move(study("1.2.3")).status == 0x0000
+    assert [data for _, _, data in site.store.objects] == [b"\x01\x02\x03\x00", b"\x01\x02"]
+    assert site.storage.n_open == 0
 
 
 def test_nothing_to_send_needs_no_association() -> None:

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from pacsd.dicom.association import Context
 from pacsd.dicom.dispatch import Services
 from pacsd.dicom.scu.connect import Network, Proposal, Target, connect
 from pacsd.dicom.scu.files import Files
-from pacsd.dicom.scu.store import MAX_CONTEXTS, Delivery, Result, Routes, proposals_for
+from pacsd.dicom.scu.store import Delivery, Result
 from pacsd.dicom.wire.part10 import encode_file_meta
 from tests.dicom.fakes import (
     CT,
     EXPLICIT,
     IMPLICIT,
-    JPEG_LOSSLESS,
     MR,
-    MemoryConverter,
-    MemoryStorage,
     Net,
     TakingStore,
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    sop_class_uid: str
-    transfer_syntax_uid: str = EXPLICIT
-    sop_instance_uid: str = "1.1"
-
-
-@given(st.lists(st.tuples(st.integers(1, 120), st.integers(1, 5)), max_size=400))
-def test_what_fits_one_association_is_the_longest_run_that_its_contexts_hold(kinds: list[tuple[int, int]]) -> None:
-    items = [Item(f"{CT}.{kind}", f"{IMPLICIT}.4.{syntax}") for kind, syntax in kinds]
-    n_fitting, pairs = proposals_for(items)
-    assert pairs == {(item.sop_class_uid, item.transfer_syntax_uid) for item in items[:n_fitting]}
-    assert len(pairs) + len({sop_class for sop_class, _ in pairs}) <= MAX_CONTEXTS
-    assert n_fitting == len(items) or len(proposals_for(items[: n_fitting + 1])[1]) == len(pairs)
-
-
-def test_a_class_that_is_no_uid_takes_no_context() -> None:
-    assert proposals_for([Item("not a uid"), Item("")]) == (2, frozenset())
-
-
-def test_the_stored_syntax_is_taken_where_it_is_accepted_whatever_else_is() -> None:
-    contexts = [
-        Context(1, CT, EXPLICIT, True, False),
-        Context(3, CT, JPEG_LOSSLESS, True, False),
-        Context(5, MR, IMPLICIT, True, False),
-        Context(7, CT, IMPLICIT, False, True),
-    ]
-    routes, converter = Routes(contexts), MemoryConverter(MemoryStorage())
-    assert routes.choose(CT, JPEG_LOSSLESS, converter) is contexts[1]
-    assert routes.choose(CT, EXPLICIT, None) is contexts[0]
-    assert routes.choose(CT, IMPLICIT, None) is None
-    assert routes.choose(CT, IMPLICIT, converter) is contexts[0]
-    assert routes.choose(MR, EXPLICIT, converter) is contexts[2]
-    assert routes.choose("1.2.3", EXPLICIT, converter) is None
 
 
 def send(net: Net, network: Network, paths: list[Path]) -> list[Result]:
@@ -99,6 +55,13 @@ def test_a_file_that_is_none_fails_alone_with_its_cause(tmp_path: Path) -> None:
     results = send(net, net.network(), [text, gone, good])
     assert [result.is_stored for result in results] == [False, False, True]
     assert all(result.cause and result.status is None for result in results[:2])
+
+
+def test_nothing_that_can_be_sent_needs_no_association(tmp_path: Path) -> None:
+    net = Net()
+    (tmp_path / "text").write_bytes(b"hello")
+    (result,) = send(net, net.network(), [tmp_path / "text"])
+    assert "file" in result.cause
 
 
 def test_a_refusal_is_reported_with_the_peers_status_and_comment_and_the_rest_goes_on(tmp_path: Path) -> None:
