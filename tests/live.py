@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -182,6 +184,16 @@ class Site:
         return self.workers if self._n_workers else [self.pid]
 
     # -- what it says ------------------------------------------------------------------------------------------------
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Fetch the samples of one metric: labels as they are written, without `process` → the sum over processes."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.web_port}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+        found: dict[str, float] = {}
+        for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE):
+            kept = ",".join(part for part in labels.split(",") if part and not part.startswith("process="))
+            found[kept] = found.get(kept, 0.0) + float(value)
+        return found
 
     def events(self, event: str = "") -> Iterator[dict[str, Any]]:
         """Give the log of all starts so far, one mapping an event; only those of one name if it is given."""
