@@ -15,7 +15,7 @@ from pacsd.storage.header import read_file_header, read_header
 from pacsd.storage.pool import errno_text
 from pacsd.storage.pools import Pools
 from pacsd.storage.reader import FileReader, same_dataset
-from pacsd.storage.seal import seal
+from pacsd.storage.seal import Sealing, begin_seal, seal
 from pacsd.storage.staging import HEAD_BYTES, StagedFile
 from pacsd.workflow.ports import StagedObject
 
@@ -43,6 +43,10 @@ class FileServer:
     def seal(self, staged: Sequence[StagedObject]) -> list[StoredFile | Exception]:
         """Make each durable under its final name, sharing syncs; see `seal.seal`. Takes what `begin` gave."""
         return seal(cast("Sequence[StagedFile]", staged))
+
+    def begin_seal(self, staged: Sequence[StagedObject]) -> Sealing:
+        """The first half of `seal`: what is left is to wait for the disk; see `seal.begin_seal`."""
+        return begin_seal(cast("Sequence[StagedFile]", staged))
 
     def read_header(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes) -> ObjectHeader:
         """What the index needs of an object, from its head alone. Never raises for content."""

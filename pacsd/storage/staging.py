@@ -20,13 +20,15 @@ from pacsd.model.objects import StoredFile
 from pacsd.storage.journal import OpenDirectory
 from pacsd.storage.pool import FAILOVER_ERRNOS, errno_text
 from pacsd.storage.pools import Pools
-from pacsd.storage.writeback import Buffer, write_all
+from pacsd.storage.writeback import Buffer, start_writeback, write_all
 
 HEAD_BYTES = 64 * 1024
 SEALED_MODE = 0o440
 _EARLY_WRITEBACK_BYTES = 8 << 20
 _EARLY_SYNC_BYTES = 64 << 20
 _COPY_BYTES = 1 << 20
+_DISK_BESIDE_HASH_BYTES = 128 * 1024
+"""A piece that long is handed to the disk before it is hashed, so that both work at once."""
 _MOVE_ERRNOS = FAILOVER_ERRNOS | {errno.EFBIG}
 _PART_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -81,6 +83,8 @@ class StagedFile:
         buffers: Sequence[Buffer] = fragments if self._written else [self._meta, *fragments]
         n_bytes = sum(map(len, buffers))
         self._write(buffers, n_bytes)
+        if n_bytes >= _DISK_BESIDE_HASH_BYTES:
+            start_writeback(self._fd)
         update = self._hash.update
         for buffer in buffers:
             update(buffer)
@@ -126,15 +130,19 @@ class StagedFile:
             except OSError as again:
                 self._move(again)
 
+    def sealed_as(self) -> StoredFile:
+        """Where it lies under its final name, durable or not yet."""
+        directory = self.directory
+        return StoredFile(directory.pool.name, directory.path, self._final, self._written)
+
     def close(self) -> StoredFile:
         """Give up the descriptor of the durable file and say where it lies."""
-        directory = self.directory
         with contextlib.suppress(OSError):
             # says nothing about bytes that are synced
             os.close(self._fd)
         self._fd = -1
         self._over = ValueError("the object is sealed already")
-        return StoredFile(directory.pool.name, directory.path, self._final, self._written)
+        return self.sealed_as()
 
     @property
     def fd(self) -> int:
