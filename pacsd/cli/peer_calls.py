@@ -92,7 +92,9 @@ def run(action: str, call: Call) -> int:
 
     async def main(reactor: Any) -> None:
         dicom = call.config.dicom
-        settings = AssociationSettings(dicom.max_pdu_length_bytes, dimse_timeout_s=dicom.dimse_timeout_s)
+        settings = AssociationSettings(
+            dicom.max_pdu_length_bytes, artim_s=dicom.artim_s, dimse_timeout_s=dicom.dimse_timeout_s
+        )
         call.network = Network(reactor, Offload("peer", 4, 256), settings)
         try:
             outcome.append(await ACTIONS[action](call))
