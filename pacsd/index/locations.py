@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
 from pacsd.index.ingest import NO_DIGEST
-from pacsd.index.schema import DIRECTORY, INSTANCE, LOCATION, SET_ASIDE, STATION
+from pacsd.index.schema import DIRECTORY, HAS_OWN_DIGEST, INSTANCE, LOCATION, SET_ASIDE, STATION
 from pacsd.index.stored import BATCH
 from pacsd.model.errors import NoSuchInstance
 from pacsd.model.objects import StoredFile
@@ -107,7 +107,7 @@ def missing(connection: Connection, digests: Sequence[bytes]) -> set[bytes]:
         )
         for statement in (
             located,
-            select(LOCATION.c.digest).where(LOCATION.c.digest.in_(part)),
+            select(LOCATION.c.digest).where(LOCATION.c.digest.in_(part), HAS_OWN_DIGEST),
             select(SET_ASIDE.c.digest).where(SET_ASIDE.c.digest.in_(part)),
         ):
             wanted -= {bytes(digest) for digest in connection.scalars(statement)}

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from pacsd.index.ingest import NO_DIGEST
-from pacsd.index.schema import DIRECTORY, INSTANCE, LOCATION, SET_ASIDE
+from pacsd.index.schema import DIRECTORY, HAS_OWN_DIGEST, INSTANCE, LOCATION, SET_ASIDE
 from pacsd.index.stored import BATCH
 from pacsd.model.objects import StoredFile
 
@@ -29,7 +29,7 @@ def places(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, tupl
         other = (
             select(DIRECTORY.c.pool, DIRECTORY.c.path, LOCATION.c.digest, LOCATION.c.size_bytes)
             .join_from(LOCATION, DIRECTORY, LOCATION.c.directory == DIRECTORY.c.id)
-            .where(LOCATION.c.digest.in_(part))
+            .where(LOCATION.c.digest.in_(part), HAS_OWN_DIGEST)
         )
         aside = (
             select(DIRECTORY.c.pool, DIRECTORY.c.path, SET_ASIDE.c.digest, SET_ASIDE.c.size_bytes)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
-from pacsd.index.schema import INSTANCE, INSTANCE_HEAD, SERIES, STUDY, UID
+from pacsd.index.schema import INSTANCE, INSTANCE_HEAD, LEVEL_TABLES, SERIES, STUDY, UID
 from pacsd.index.stored import BATCH
 from pacsd.model.attributes import Level
 from pacsd.model.dataset import Dataset, DatasetError, decode
@@ -23,13 +23,14 @@ def first_instance(level: Level, entity: ColumnElement[Any]) -> ColumnElement[An
     """The number of the instance whose header speaks for an entity: its first one, found by indexes alone."""
     if level is Level.IMAGE:
         return entity
+    own, study = LEVEL_TABLES[level], STUDY.alias("first_study")
+    series, instance = SERIES.alias("first_series"), INSTANCE.alias("first_instance")
     if level is Level.PATIENT:
-        entity = select(func.min(STUDY.c.id)).where(STUDY.c.patient == entity).scalar_subquery()
-    series = SERIES.alias("first_series")
+        found = select(func.min(study.c.id)).where(study.c.patient == entity)
+        entity = found.correlate(own).scalar_subquery()
     if level <= Level.STUDY:
-        entity = select(func.min(series.c.id)).where(series.c.study == entity).scalar_subquery()
-    instance = INSTANCE.alias("first_instance")
-    return select(func.min(instance.c.id)).where(instance.c.series == entity).scalar_subquery()
+        entity = select(func.min(series.c.id)).where(series.c.study == entity).correlate(own).scalar_subquery()
+    return select(func.min(instance.c.id)).where(instance.c.series == entity).correlate(own).scalar_subquery()
 
 
 def load_heads(connection: Connection, instances: Iterable[int]) -> dict[int, Dataset]:

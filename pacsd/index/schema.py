@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     literal_column,
     text,
 )
@@ -271,8 +272,9 @@ Index(None, STUDY.c.accession_number)
 Index(None, SERIES.c.series_uid)
 Index(None, INSTANCE.c.series, INSTANCE.c.id)
 Index(None, INSTANCE.c.digest)
-_OTHER_DIGEST = LOCATION.c.digest != literal_column("''")
-Index(None, LOCATION.c.digest, sqlite_where=_OTHER_DIGEST, postgresql_where=_OTHER_DIGEST)
+HAS_OWN_DIGEST = func.length(LOCATION.c.digest) > literal_column("0")
+"""Of a location; to be said in a query by its digest, word for word, for the index to be used."""
+Index(None, LOCATION.c.digest, sqlite_where=HAS_OWN_DIGEST, postgresql_where=HAS_OWN_DIGEST)
 Index(None, SET_ASIDE.c.digest)
 Index(None, STUDY_MODALITY.c.study)
 Index(None, PATIENT_NAME_TOKEN.c.patient)

@@ -14,7 +14,7 @@ TEXT = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 EMPTY = sa.text("''")
 ZERO = sa.text("0")
-OTHER = sa.text("digest != ''")
+OTHER = sa.text("length(digest) > 0")
 
 
 def upgrade() -> None:
