@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Select, func, select
 from sqlalchemy.engine import Connection
 
@@ -17,7 +19,7 @@ def wrong_rows(connection: Connection) -> dict[str, int]:
     return {what: number for what, number in found.items() if number}
 
 
-def _statements() -> dict[str, Select[tuple[int]]]:
+def _statements() -> dict[str, Select[Any]]:
     in_series = select(func.count()).where(INSTANCE.c.series == SERIES.c.id).scalar_subquery()
     series_in_study = select(func.count()).where(SERIES.c.study == STUDY.c.id).scalar_subquery()
     in_study = (
