@@ -38,7 +38,9 @@ class PacsIndex:
         self._statements = IngestStatements(database.engine.dialect)
         self._known = Known()
 
-    def record(self, batch: Sequence[NewInstance]) -> list[Recorded]:
+    def record(
+        self, batch: Sequence[NewInstance], before_commit: Callable[[], None] | None = None
+    ) -> list[Recorded]:
         """ONE transaction for a batch of sealed objects; answers in order.
 
         STORED rows are committed with location, counts and outbox. Of a DUPLICATE (equal digest;
@@ -47,9 +49,14 @@ class PacsIndex:
         if not batch:
             return []
         prepared = [prepare(new) for new in batch]
-        recorded, parents = self._write(
-            lambda connection: record_prepared(connection, self._statements, self._known, prepared)
-        )
+
+        def write(connection: Connection) -> tuple[list[Recorded], Parents]:
+            written = record_prepared(connection, self._statements, self._known, prepared)
+            if before_commit is not None:
+                before_commit()
+            return written
+
+        recorded, parents = self._write(write)
         parents.learn()
         return recorded
 

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources, PacsError
 from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, ObjectHeader, Outcome, StoredFile
 from pacsd.workflow.ports import Clock, Index, Offload, StagedObject, Storage
 
 Fragment = bytes | memoryview
+T = TypeVar("T")
+
+
+class _ObjectMovedError(Exception):
+    """A sync failed and moved an object to another pool: the rows name a wrong place. Never leaves this module."""
 
 
 class Watch(Protocol):
@@ -24,6 +29,13 @@ class Watch(Protocol):
 
     def __call__(self, awaited: Awaitable[object], done: Callable[[object], None]) -> None:
         """Call `done` with the result, or with the exception, of `awaited`."""
+
+
+class Beside(Protocol):
+    """Runs a blocking call in a thread beside the caller's. Any thread but the reactor's."""
+
+    def __call__(self, function: Callable[[], T], /) -> Callable[[], T]:
+        """Begin; the returned callable waits for the end and gives the result. It may be called again."""
 
 
 class Observer(Protocol):
@@ -63,12 +75,24 @@ class Limits:
         head_bytes: how much of an object that wasn't flushed is given to the header's reader; less than `flush_bytes`.
     """
 
-    flush_bytes: int = 192 * 1024
+    flush_bytes: int = 128 * 1024
     high_bytes: int = 1024 * 1024
     max_commits: int = 2
     max_batch: int = 64
     max_ready: int = 512
     head_bytes: int = 64 * 1024
+
+
+def _when_waited_for(function: Callable[[], T]) -> Callable[[], T]:
+    """Without a thread to spare: run it where it is waited for, once."""
+    results: list[T] = []
+
+    def wait() -> T:
+        if not results:
+            results.append(function())
+        return results[0]
+
+    return wait
 
 
 class Ingest:
@@ -82,6 +106,7 @@ class Ingest:
         watch: Watch,
         clock: Clock,
         *,
+        beside: Beside | None = None,
         rule: ConflictRule = ConflictRule.KEEP_BOTH,
         limits: Limits = Limits(),
         observer: Observer | None = None,
@@ -90,6 +115,7 @@ class Ingest:
         self.offload = offload
         self.watch = watch
         self.limits = limits
+        self._beside = beside or _when_waited_for
         self._index = index
         self._clock = clock
         self._rule = rule
@@ -148,9 +174,50 @@ class Ingest:
             except (OSError, PacsError) as error:
                 intake.staged.discard()
                 answers[i] = _as_error(error)
+        sealing = self.storage.begin_seal([batch[i].staged for i in writable])
+        synced = self._beside(sealing.sync)
+        try:
+            return self._index_sealing(batch, writable, sealing.files, synced, answers)
+        finally:
+            synced()  # the files must be nobody's before this thread leaves
+
+    def _index_sealing(
+        self,
+        batch: list[Intake],
+        writable: list[int],
+        places: Sequence[StoredFile | Exception],
+        synced: Callable[[], Sequence[StoredFile | Exception]],
+        answers: list[Receipt | PacsError | None],
+    ) -> list[Receipt | PacsError]:
+        """Prepare the rows while the disk works; the transaction commits only when it has ended well.
+
+        If a sync moved an object to another pool, the rows are made again with the true places.
+        """
+
+        def durable() -> None:
+            if list(synced()) != list(places):
+                raise _ObjectMovedError
+
+        try:
+            news = self._news(batch, writable, places, answers)
+            recorded = self.record([new for _, new in news], durable)
+        except _ObjectMovedError:
+            news = self._news(batch, writable, synced(), answers)
+            recorded = self.record([new for _, new in news])
+        for (i, _), answer in zip(news, recorded, strict=True):
+            answers[i] = answer
+        return [answer if answer is not None else OutOfResources("the object was not written") for answer in answers]
+
+    def _news(
+        self,
+        batch: list[Intake],
+        writable: list[int],
+        places: Sequence[StoredFile | Exception],
+        answers: list[Receipt | PacsError | None],
+    ) -> list[tuple[int, NewInstance]]:
         news: list[tuple[int, NewInstance]] = []
         received_at = self._clock()
-        for i, sealed in zip(writable, self.storage.seal([batch[i].staged for i in writable]), strict=True):
+        for i, sealed in zip(writable, places, strict=True):
             if isinstance(sealed, Exception):
                 answers[i] = _as_error(sealed)
                 continue
@@ -158,9 +225,7 @@ class Ingest:
                 news.append((i, self._new_instance(batch[i], sealed, received_at)))
             except Exception as error:  # noqa: BLE001 - the file can't be read back: no row, and no acknowledgement
                 answers[i] = _as_error(error)
-        for i, answer in zip((i for i, _ in news), self.record([new for _, new in news]), strict=True):
-            answers[i] = answer
-        return [answer if answer is not None else OutOfResources("the object was not written") for answer in answers]
+        return news
 
     def _new_instance(self, intake: Intake, sealed: StoredFile, received_at: float) -> NewInstance:
         header = intake.read_header()
@@ -169,8 +234,12 @@ class Ingest:
         origin = intake.origin
         return NewInstance(header, sealed, received_at, origin.source_ae, origin.source_address, origin.called_ae)
 
-    def record(self, news: Sequence[NewInstance]) -> list[Receipt | PacsError]:
+    def record(
+        self, news: Sequence[NewInstance], durable: Callable[[], None] | None = None
+    ) -> list[Receipt | PacsError]:
         """Write the rows of sealed files, in one transaction, and settle what was held already. Worker thread.
+
+        Args: durable: waits until the files are; called before the commit, and what it raises undoes the rows.
 
         A file that gets no row is removed, save when the database failed: then it may have committed without being
         able to say so, and the file stays for the next start to adopt (never a row without a file).
@@ -178,7 +247,9 @@ class Ingest:
         if not news:
             return []
         try:
-            recorded = self._index.record(news)
+            recorded = self._index.record(news, durable)
+        except _ObjectMovedError:
+            raise
         except Exception as error:  # noqa: BLE001 - any cause: each object of the batch has the same answer
             return [_as_error(error)] * len(news)
         answers: list[Receipt | PacsError] = []

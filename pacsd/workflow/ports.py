@@ -48,14 +48,30 @@ class StagedObject(Protocol):
         """Forget it and remove its file; never raises."""
 
 
+class Sealing(Protocol):
+    """A group of objects between their final names and their syncs.
+
+    Attributes:
+        files: where each lies, or why it doesn't; not durable before `sync` has returned.
+    """
+
+    files: list[StoredFile | Exception]
+
+    def sync(self) -> list[StoredFile | Exception]:
+        """Wait until all are durable (data and directory entry). Once, in any thread.
+
+        Returns: as `files`, save for an object that had to move to another pool, or failed for good.
+        """
+
+
 class Storage(Protocol):
     """The file servers: pools with staging, sealing and reading."""
 
     def begin(self, file_meta: bytes) -> StagedObject:
         """A new staged object whose file begins with `file_meta` (preamble and group 2); opens nothing yet."""
 
-    def seal(self, staged: Sequence[StagedObject]) -> list[StoredFile | Exception]:
-        """Make each durable under its final name (data and directory entry), sharing syncs; in the order given."""
+    def begin_seal(self, staged: Sequence[StagedObject]) -> Sealing:
+        """Give each its final name and have the disk begin, sharing what can be shared; in the order given."""
 
     def read_header(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, head: bytes) -> ObjectHeader:
         """What the index needs of an object. Never raises for content: oddities become flags."""
@@ -97,8 +113,12 @@ class ObjectReader(Protocol):
 class Index(Protocol):
     """The PACS database, as far as ingest, query and retrieve need it."""
 
-    def record(self, batch: Sequence[NewInstance]) -> list[Recorded]:
-        """ONE transaction for the batch: patient, study, series, instance, location, counts, outbox."""
+    def record(self, batch: Sequence[NewInstance], before_commit: Callable[[], None] | None = None) -> list[Recorded]:
+        """ONE transaction for the batch: patient, study, series, instance, location, counts, outbox.
+
+        Args: before_commit: called when all rows are written, perhaps more than once; what it raises is raised after a
+            rollback.
+        """
 
     def record_conflict(self, new: NewInstance, rule: ConflictRule) -> Recorded:
         """Apply the site's rule to an object whose SOP Instance UID is held with other bytes."""

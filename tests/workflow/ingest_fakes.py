@@ -83,6 +83,17 @@ class MemoryStaged:
         self.discarded = True
 
 
+class MemorySealing:
+    def __init__(self, storage: MemoryStorage, files: list[StoredFile | Exception]) -> None:
+        self.storage, self.files = storage, files
+
+    def sync(self) -> list[StoredFile | Exception]:
+        self.storage.n_synced += len(self.files)
+        return [
+            self.storage.moved.get(file.path, file) if isinstance(file, StoredFile) else file for file in self.files
+        ]
+
+
 class MemoryStorage:
     """Files by path; the data set decides whether two are the same."""
 
@@ -93,7 +104,8 @@ class MemoryStorage:
         self.seal_errors: dict[bytes, Exception] = {}
         self.append_error: Exception | None = None
         self.staged: list[MemoryStaged] = []
-        self.n_seals = 0
+        self.n_seals = self.n_synced = 0
+        self.moved: dict[str, StoredFile | Exception] = {}
         self.heads: list[bytes] = []
 
     def begin(self, file_meta: bytes) -> MemoryStaged:
@@ -101,9 +113,9 @@ class MemoryStorage:
         self.staged.append(staged)
         return staged
 
-    def seal(self, staged: Sequence[MemoryStaged]) -> list[StoredFile | Exception]:
+    def begin_seal(self, staged: Sequence[MemoryStaged]) -> MemorySealing:
         self.n_seals += 1
-        return [self._seal(one) for one in staged]
+        return MemorySealing(self, [self._seal(one) for one in staged])
 
     def _seal(self, one: MemoryStaged) -> StoredFile | Exception:
         if one.data in self.seal_errors:
@@ -141,11 +153,19 @@ class MemoryIndex:
         self.batches: list[int] = []
         self.error: Exception | None = None
 
-    def record(self, batch: Sequence[NewInstance]) -> list[Recorded]:
+    def record(self, batch: Sequence[NewInstance], before_commit: Callable[[], None] | None = None) -> list[Recorded]:
         self.batches.append(len(batch))
         if self.error is not None:
             raise self.error
-        return [self._record(new) for new in batch]
+        before = dict(self.rows)
+        recorded = [self._record(new) for new in batch]
+        try:
+            if before_commit is not None:
+                before_commit()
+        except Exception:
+            self.rows = before
+            raise
+        return recorded
 
     def _record(self, new: NewInstance) -> Recorded:
         held = self.rows.get(new.header.sop_instance_uid)

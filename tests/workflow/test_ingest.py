@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources
-from pacsd.model.objects import ConflictRule, Outcome
+from pacsd.model.objects import ConflictRule, Outcome, StoredFile
 from pacsd.workflow.ingest import Ingest, Intake, Limits, Origin, Receipt
 from tests.workflow.ingest_fakes import MemoryIndex, MemoryStorage, StepOffload
 
@@ -13,19 +17,19 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
+def beside(function: Callable[[], Any]) -> Callable[[], Any]:
+    result = function()
+    return lambda: result
+
+
 class Site:
     def __init__(self, rule: ConflictRule = ConflictRule.KEEP_BOTH, **limits: int) -> None:
         self.offload, self.storage, self.index = StepOffload(), MemoryStorage(), MemoryIndex()
         self.answers: list[object] = []
         self.ingest = Ingest(
-            self.storage,
-            self.index,
-            self.offload,
-            self.offload.watch,
-            lambda: 1000.0,
-            rule=rule,
+            self.storage, self.index, self.offload, self.offload.watch, lambda: 1000.0, beside=beside, rule=rule,
             limits=Limits(**limits),
-        )  # type: ignore[arg-type]
+        )  # type: ignore[arg-type]  # fmt: skip
 
     def begin(self, uid: str, meta: bytes = b"meta") -> Intake:
         return self.ingest.begin(CT, uid, EXPLICIT, meta, Origin("CT1", "127.0.0.1", "PACSD"))
@@ -207,3 +211,29 @@ def test_an_object_whose_sender_vanished_is_discarded(flushed: bool) -> None:
     site.offload.run_all()
     assert site.storage.staged[0].discarded
     assert site.index.batches == []
+
+
+def test_rows_are_made_again_when_a_sync_moved_the_object_to_another_pool() -> None:
+    site = Site()
+    site.store("1.0", b"before")
+    place = StoredFile("p", "d2", hashlib.sha256(b"metaabc").digest(), 7)
+    moved = StoredFile("second", "d9", place.digest, 7)
+    site.storage.moved[place.path] = moved
+    assert outcome(site.store("1.1", b"abc")) is Outcome.STORED
+    assert site.index.rows["1.1"].file == moved
+    assert site.storage.settled[-1] == moved
+
+
+def test_an_object_whose_sync_fails_for_good_has_no_row_and_no_acknowledgement() -> None:
+    site = Site()
+    place = StoredFile("p", "d1", hashlib.sha256(b"metaabc").digest(), 7)
+    site.storage.moved[place.path] = OutOfResources("I/O error")
+    assert isinstance(site.store("1.1", b"abc"), OutOfResources)
+    assert site.index.rows == {}
+
+
+def test_the_disk_has_ended_before_a_failed_commit_is_answered() -> None:
+    site = Site()
+    site.index.error = OutOfResources("database locked")
+    site.store("1.1", b"abc")
+    assert site.storage.n_synced == 1
