@@ -84,11 +84,14 @@ class MemoryTransport:
         self.protocol: Any = None
         self.other: MemoryTransport | None = None
         self.is_open = True
+        self.is_stalled = False
         self.n_written = 0
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes), "Twisted's transports take nothing else"
-        if self.is_open:
+        if self.is_stalled:
+            self.producer.pauseProducing()
+        elif self.is_open:
             self.n_written += len(data)
             self.wire.later(lambda: self._deliver(data))
 
@@ -98,9 +101,11 @@ class MemoryTransport:
             self.other.protocol.dataReceived(data)
 
     def loseConnection(self) -> None:
-        self.wire.later(self.cut)
+        if not self.is_stalled:
+            self.wire.later(self.cut)
 
-    abortConnection = loseConnection
+    def abortConnection(self) -> None:
+        self.wire.later(self.cut)
 
     def cut(self) -> None:
         assert self.other is not None
@@ -109,7 +114,7 @@ class MemoryTransport:
                 end.is_open = False
                 end.protocol.connectionLost()
 
-    def registerProducer(self, producer: object, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
 
     def unregisterProducer(self) -> None:

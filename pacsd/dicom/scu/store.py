@@ -19,6 +19,7 @@ from pacsd.dicom.outbound import Prefetched
 from pacsd.dicom.scu.connect import ConnectFailed, Proposal
 from pacsd.dicom.scu.destination import Throttle
 from pacsd.dicom.scu.routes import Padded, Pair, Routes, proposals_for, proposals_of
+from pacsd.dicom.scu.stall import StallGuard, WatchedReader, cut
 from pacsd.dicom.wire import dimse
 from pacsd.dicom.wire.dimse import Command
 from pacsd.dicom.wire.status import Category, categorise
@@ -154,6 +155,7 @@ class Delivery:
                 try:
                     await self.over(association, n_fitting)
                 except (AssociationLost, DimseTimeout) as error:
+                    cut(association)
                     n_losses = 1 if self._n_delivered > n_before else n_losses + 1
                     if n_losses >= MAX_LOSSES:
                         return await self._give_up(str(error))
@@ -261,7 +263,11 @@ class Delivery:
         assert ready.reader is not None
         command = self._command(association, ready.opened.instance)
         prefetched, ready.prefetched = ready.prefetched, None
-        return await association.send_stored(ready.context.id, command, ready.reader, prefetched=prefetched)
+        guard = StallGuard(association)
+        with guard.watching():
+            return await association.send_stored(
+                ready.context.id, command, WatchedReader(ready.reader, guard), prefetched=prefetched
+            )
 
     def _command(self, association: Association, instance: Sendable) -> Command:
         command = Command(

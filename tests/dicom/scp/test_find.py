@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from pacsd.dicom.association import Association
 from pacsd.dicom.dispatch import Services
@@ -159,3 +160,17 @@ def test_a_timezone_that_was_negotiated_reaches_the_query() -> None:
     asked = study(StudyID="", TimezoneOffsetFromUTC="+0200")
     site.find(asked, extended={STUDY_ROOT_FIND: b"\x00\x00\x00\x01"})
     assert site.index.queries[0].utc_offset_minutes == 120
+
+
+def test_a_requester_that_takes_no_answers_any_more_is_cut() -> None:
+    site = Site(500)
+    association = site.connect()
+    (accepted,) = site.host.associations
+    accepted.transport.is_stalled = True
+    lost: list[object] = []
+    Deferred.fromCoroutine(find(association, Root.STUDY, study(StudyID=""))).addBoth(lost.append)
+    for _ in range(300):
+        site.net.clock.advance(1.0)
+        site.net.wire.pump()
+    assert not accepted.transport.is_open
+    assert len(lost) == 1

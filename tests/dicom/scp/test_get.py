@@ -152,6 +152,7 @@ def test_a_requester_that_vanishes_leaves_nothing_open() -> None:
     assert len(lost) == 1
     assert site.store.uids == ["1.0", "1.1", "1.2", "1.3"]
     assert site.storage.n_open == 0
+    site.net.clock.advance(2.0)
     assert not site.net.clock.getDelayedCalls()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from pacsd.dicom.association import Association
 from pacsd.dicom.scu.retrieve import Retrieved, move, move_proposal
 from pacsd.model.query import Root
 from pacsd.model.syntax import DEFLATED_EXPLICIT_LITTLE as DEFLATED
@@ -115,6 +116,24 @@ def test_a_silent_receiver_times_out_and_the_requester_hears_from_us_meanwhile()
     assert (result.status, result.n_failed) == (0xA702, 1)
     assert len(site.progress) > 30
     assert not site.net.clock.getDelayedCalls() or not site.receiver.associations[0].is_open
+
+
+def test_a_receiver_that_takes_nothing_any_more_is_cut_and_others_are_served() -> None:
+    site = Site()
+    site.add(2, dataset=bytes(5_000_000))
+    begin = site.store.begin
+
+    def stall(association: Association, *more: object) -> object:
+        association.transport.other.is_stalled = True
+        return begin(association, *more)  # type: ignore[arg-type]
+
+    site.store.begin = stall  # type: ignore[method-assign, assignment]
+    result = site.move(study("1.2.3"), within_s=600.0)
+    assert (result.status, result.n_failed) == (0xA702, 2)
+    assert not any(association.transport.is_open for association in site.receiver.associations)
+    assert site.storage.n_open == 0
+    site.store.begin = begin  # type: ignore[method-assign]
+    assert site.move(study("1.2.3")).status == 0x0000
 
 
 def test_pending_responses_are_not_sent_for_every_object() -> None:
