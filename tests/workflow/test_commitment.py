@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pacsd.model.dataset import Dataset, Element
 
+from pacsd.model.dataset import Dataset, Element
 from pacsd.model.errors import OutOfResources
 from pacsd.model.objects import Job
 from pacsd.workflow.commitment import (
@@ -41,9 +41,7 @@ def action(transaction: str, *pairs: tuple[str, str]) -> Dataset:
 
 
 def asked(*pairs: tuple[str, str], duplicate: bool = False) -> CommitmentRequest:
-    return CommitmentRequest(
-        "1.9", tuple(Reference(*pair) for pair in pairs), "CT1", "PACSD", 1000.0, duplicate
-    )
+    return CommitmentRequest("1.9", tuple(Reference(*pair) for pair in pairs), "CT1", "PACSD", 1000.0, duplicate)
 
 
 class Site:

@@ -41,9 +41,7 @@ def identifier(level: str | None, **keywords: str) -> Dataset:
         (Root.PATIENT_STUDY_ONLY, Level.STUDY, {"PatientID": "1"}),
     ],
 )  # fmt: skip
-def test_each_level_of_each_root_takes_its_unique_keys_above(
-    root: Root, level: Level, above: dict[str, str]
-) -> None:
+def test_each_level_of_each_root_takes_its_unique_keys_above(root: Root, level: Level, above: dict[str, str]) -> None:
     assert typed_query(root, identifier(level.name, **above)).level is level
     for left_out in above:
         fewer = {keyword: value for keyword, value in above.items() if keyword != left_out}

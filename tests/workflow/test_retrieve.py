@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pacsd.model.dataset import Dataset, Element
 
 from pacsd.model.attributes import Level
+from pacsd.model.dataset import Dataset, Element
 from pacsd.model.errors import Busy, IntegrityError
 from pacsd.model.objects import StoredFile, StoredInstance
 from pacsd.model.query import Root, Selector
