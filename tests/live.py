@@ -186,12 +186,12 @@ class Site:
     # -- what it says ------------------------------------------------------------------------------------------------
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Fetch the samples of one metric: labels as they are written, without `process` → the sum over processes."""
+        """Fetch the samples of one metric: `label="value",…` sorted, without `process` → sum over processes."""
         with urllib.request.urlopen(f"http://{self.host}:{self.web_port}/metrics", timeout=20) as answer:
             text = answer.read().decode()
         found: dict[str, float] = {}
         for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE):
-            kept = ",".join(part for part in labels.split(",") if part and not part.startswith("process="))
+            kept = ",".join(sorted(part for part in labels.split(",") if part and not part.startswith("process=")))
             found[kept] = found.get(kept, 0.0) + float(value)
         return found
 

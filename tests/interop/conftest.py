@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop import dcmtk
+from tests.interop.objects import published_files
 from tests.live import Site, free_ports
 
 _numbers = itertools.count(1)
@@ -25,6 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(tmp_path_factory.mktemp("interop") / "site", workers=1) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def samples() -> dict[str, list[Path]]:
+    """Images of each transfer syntax, pydicom's own and the corpus'."""
+    found: dict[str, list[Path]] = {}
+    for path in published_files():
+        found.setdefault(dcmtk.syntax_of(path), []).append(path)
+    return found
 
 
 @pytest.fixture

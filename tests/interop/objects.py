@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
@@ -120,7 +120,7 @@ def _identity(data: bytes, syntax: str) -> tuple[str, str]:
 
 
 def published_files() -> list[Path]:
-    """pydicom's own files and, where it is there, the open test corpus."""
+    """Give pydicom's own files and, where it is there, the open test corpus."""
     ours = sorted(Path(pydicom.__file__).with_name("data").glob("test_files/**/*.dcm"))
     folders = (CORPUS / "dicom", CORPUS / "derived")
     return ours + sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
@@ -222,7 +222,7 @@ def _set_pixels(image: Dataset, number: int, side: int) -> None:
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.Rows = image.Columns = side
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
-    values = (numpy.arange(side * side, dtype="<u2") * 7 + number * 131) & 0x0FFF
+    values = (np.arange(side * side, dtype="<u2") * 7 + number * 131) & 0x0FFF
     image.PixelData = values.tobytes()
     image["PixelData"].VR = "OW"
 
