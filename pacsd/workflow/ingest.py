@@ -72,7 +72,6 @@ class Limits:
         max_commits: commits (seal + transaction) that run at once.
         max_batch: objects that share one commit.
         max_ready: objects waiting for a commit before new ones are refused as busy.
-        head_bytes: how much of an object that wasn't flushed is given to the header's reader; less than `flush_bytes`.
     """
 
     flush_bytes: int = 128 * 1024
@@ -80,7 +79,6 @@ class Limits:
     max_commits: int = 2
     max_batch: int = 64
     max_ready: int = 512
-    head_bytes: int = 64 * 1024
 
 
 def _when_waited_for(function: Callable[[], T]) -> Callable[[], T]:
@@ -151,9 +149,6 @@ class Ingest:
             self._answer(batch, answers)
 
         self.watch(self.offload.run(self._commit, batch), ended)
-        # The thread above is in system calls first (write, sync); the header is read meanwhile, here.
-        for intake in batch:
-            intake.read_header()
 
     def _answer(self, batch: Sequence[Intake], answers: Sequence[Receipt | PacsError]) -> None:
         for intake, answer in zip(batch, answers, strict=True):
@@ -301,11 +296,9 @@ class Intake:
         self._waiting: list[Fragment] = []
         self._n_waiting = 0
         self._n_writing = 0
-        self._flushed = False
         self._complete = False
         self._aborted = False
         self._failed: PacsError | None = None
-        self._header: ObjectHeader | None = None
         self._done: Callable[[Receipt | PacsError], None] | None = None
         self._resume: Callable[[], None] | None = None
 
@@ -356,23 +349,8 @@ class Intake:
         self.staged.append(self._waiting)
 
     def read_header(self) -> ObjectHeader:
-        """The header for the index. Any thread: the commit's, or before it the reactor's; the last one wins."""
-        header = self._header
-        if header is None:
-            header = self._header = self._ingest.storage.read_header(*self._uids, self._head())
-        return header
-
-    def _head(self) -> bytes:
-        """The object is complete by now, so `_waiting` no longer changes: two threads may read it at once."""
-        if self._flushed:
-            return self.staged.head
-        head, n = [], 0
-        for fragment in self._waiting:
-            head.append(fragment)
-            n += len(fragment)
-            if n >= self._ingest.limits.head_bytes:
-                break
-        return b"".join(head)
+        """The header for the index, from what is written. Worker thread of the commit."""
+        return self._ingest.storage.read_header(*self._uids, self.staged.head)
 
     def _completed(self) -> None:
         if self._failed is not None:
@@ -383,7 +361,6 @@ class Intake:
 
     def _flush(self) -> None:
         fragments, self._waiting = self._waiting, []
-        self._flushed = True
         self._n_writing, self._n_waiting = self._n_waiting, 0
         self._ingest.watch(self._ingest.offload.run(self.staged.append, fragments), self._written)
 
