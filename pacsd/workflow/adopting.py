@@ -84,7 +84,7 @@ class Adoption:
             self._index.add_location(answer.instance_id, new.file)
             self.n_known += 1
             return
-        is_first = held is None or new.received_at < self._came_at(held)
-        wanted = is_first != (self._rule is ConflictRule.REPLACE)
+        replaces = self._rule is ConflictRule.REPLACE
+        wanted = held is None or (new.received_at < self._came_at(held)) != replaces
         self._index.record_conflict(new, ConflictRule.REPLACE if wanted else ConflictRule.KEEP_BOTH)
         self.n_set_aside += 1

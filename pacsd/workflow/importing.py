@@ -204,7 +204,7 @@ class Importer:
             return
         received_at = self._clock()
         news: list[tuple[_Staged, NewInstance]] = []
-        for one, sealed in zip(staged, self._storage.seal([each.staged for each in staged]), strict=True):
+        for one, sealed in zip(staged, self._storage.begin_seal([each.staged for each in staged]).sync(), strict=True):
             if isinstance(sealed, StoredFile):
                 source = one.source
                 news.append((one, NewInstance(source.header, sealed, received_at, source.source_ae)))
