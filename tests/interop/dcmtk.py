@@ -62,9 +62,9 @@ def storescp(folder: Path, port: int, *options: object) -> Iterator[Path]:
 
 
 def received(folder: Path) -> dict[str, FileDataset]:
-    """What lies in a folder, by SOP Instance UID."""
+    """What lies in a folder, by the SOP Instance UID of its C-STORE."""
     found = [pydicom.dcmread(path) for path in folder.iterdir() if path.is_file()]
-    return {str(dataset.SOPInstanceUID): dataset for dataset in found}
+    return {str(dataset.file_meta.MediaStorageSOPInstanceUID): dataset for dataset in found}
 
 
 def syntax_of(path: Path) -> str:
@@ -84,21 +84,25 @@ _DECODERS = {
 _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 
 
-def decoded(path: Path, out: Path, *, keep_colour: bool = True) -> FileDataset:
-    """The same image, native, by another decoder than the site's where there is one (DCMTK has none for JPEG 2000)."""
+def decoded(path: Path, out: Path) -> FileDataset | None:
+    """The same image, native, by DCMTK's decoders (it has none for JPEG 2000); None when they can't or it isn't whole."""
     read = pydicom.dcmread(path)
     syntax = str(read.file_meta.TransferSyntaxUID)
     if syntax in _JPEG_2000:
-        frames = generate_frames(read.PixelData, number_of_frames=read.get("NumberOfFrames", 1))
-        read.PixelData = b"".join(imagecodecs.jpeg2k_decode(frame).tobytes() for frame in frames)
+        frames = generate_frames(read.PixelData, number_of_frames=int(read.get("NumberOfFrames", 1)))
+        try:
+            read.PixelData = b"".join(imagecodecs.jpeg2k_decode(frame).tobytes() for frame in frames)
+        except imagecodecs.Jpeg2kError:
+            return None
         read.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        if read.PhotometricInterpretation.startswith("YBR_"):
+            read.PhotometricInterpretation = "RGB"
         return read
-    if not read.file_meta.TransferSyntaxUID.is_compressed:
-        return read
-    command = _DECODERS.get(syntax, ("dcmdjpeg", "+cn" if keep_colour else "+cp"))
-    done = call(*command, path, out)
-    assert done.returncode == 0, done.stderr
-    return pydicom.dcmread(out)
+    if read.file_meta.TransferSyntaxUID.is_compressed:
+        done = call(*_DECODERS.get(syntax, ("dcmdjpeg",)), path, out)
+        return pydicom.dcmread(out) if done.returncode == 0 else None
+    n_pixels = read.Rows * read.Columns * read.SamplesPerPixel * int(read.get("NumberOfFrames") or 1)
+    return read if len(read.PixelData) * 8 >= n_pixels * read.BitsAllocated else None
 
 
 def as_argument(part: object) -> str:

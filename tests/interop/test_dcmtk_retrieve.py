@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from tests.interop import dcmtk
 from tests.interop.objects import BIG, EXPLICIT, IMPLICIT, make_study, read_wire_object, wire_objects
@@ -92,9 +94,14 @@ def test_movescu_that_cancels_gets_its_final_answer(site, study, new_peer, tmp_p
 def test_a_receiver_that_takes_less_gets_the_same_pixels(site, samples, new_peer, tmp_path, kind, accepted):
     paths = samples.get(CONVERTED[kind]) or pytest.skip(f"no sample that is {kind} without the corpus")
     originals = {}
-    for path in paths[:4]:
-        item = read_wire_object(path)
-        originals.setdefault(item.sop_instance, (item, pydicom.dcmread(path)))
+    for path in paths[:6]:
+        original = dcmtk.decoded(path, tmp_path / "decoded")
+        # Of big endian pixels of more than 16 bits nobody knows what their sender meant: they aren't converted.
+        if original is not None and not (original.BitsAllocated > 16 and kind == "big-endian"):
+            # Published files share UIDs in several syntaxes; here each one is an object of its own.
+            item = replace(read_wire_object(path), sop_instance=generate_uid())
+            originals[item.sop_instance] = item, original
+    assert originals
     assert store(site, [item for item, _ in originals.values()]) == [0] * len(originals)
     title, port = new_peer()
     with dcmtk.storescp(tmp_path / "in", port, accepted) as folder:
@@ -107,22 +114,17 @@ def test_a_receiver_that_takes_less_gets_the_same_pixels(site, samples, new_peer
     assert set(arrived) == set(originals)
     for uid, (item, original) in originals.items():
         found = arrived[uid]
-        stored = original.file_meta.TransferSyntaxUID
-        native = not (stored.is_compressed or stored.is_deflated)
-        assert found.file_meta.TransferSyntaxUID == (IMPLICIT if accepted == "+xi" else stored if native else EXPLICIT)
-        _same_pixels(item, found, original, tmp_path)
+        kept = item.syntax if item.syntax in {IMPLICIT, EXPLICIT, BIG} else EXPLICIT
+        assert found.file_meta.TransferSyntaxUID == (IMPLICIT if accepted == "+xi" else kept)
+        _same_pixels(item, found, original)
 
 
-def _same_pixels(item, found, original, folder):
-    """Equal values; only a lossy JPEG may differ, by what decoders round, and only it may change colour space."""
-    assert (found.Rows, found.Columns, found.get("NumberOfFrames")) == (
-        original.Rows, original.Columns, original.get("NumberOfFrames"))  # fmt: skip
-    kept = found.PhotometricInterpretation == original.PhotometricInterpretation
-    theirs = dcmtk.decoded(item.write_file(folder / "original"), folder / "decoded", keep_colour=kept)
-    assert theirs.PhotometricInterpretation == found.PhotometricInterpretation
-    ours, theirs = found.pixel_array.astype(int), theirs.pixel_array.astype(int)
-    lossy = original.file_meta.TransferSyntaxUID in {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"}
-    assert np.abs(ours - theirs).max() <= (2 if lossy else 0), item.name
+def _same_pixels(item, found, original):
+    """Equal values; only those of a lossy JPEG may differ, by what decoders round."""
+    names = ("Rows", "Columns", "NumberOfFrames", "PhotometricInterpretation", "BitsStored")
+    assert [found.get(name) for name in names] == [original.get(name) for name in names], item.name
+    difference = np.abs(found.pixel_array.astype(int) - original.pixel_array.astype(int)).max()
+    assert difference <= (2 if item.syntax in {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"} else 0), item.name
 
 
 @pytest.mark.parametrize("preferred", ["+x=", "+xi", "+xs", "+xd", "+xr"])

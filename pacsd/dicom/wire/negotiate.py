@@ -9,6 +9,10 @@ the way:
    it, and it loses the VRs of private attributes.
 3. Never is an encapsulated syntax preferred to a native one that came first: the sender might compress.
 
+Where the proposer will only receive (SCP of storage, for C-GET) what counts is what we can send: explicit little
+endian, then implicit, since every object can become these; else its first. A proposer that wants objects as they are
+stored proposes a context for each syntax.
+
 Of any other context we take the first of our own preference that is proposed.
 """
 
@@ -276,22 +280,26 @@ def _answer_context(
     roles: Mapping[str, RoleSelection],
 ) -> PresentationContextResult:
     uid = proposal.abstract_syntax
+    role = roles.get(uid, _DEFAULT_ROLE)
     fallback = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else IMPLICIT_LITTLE
     if uid in storage:
-        chosen = _choose_for_storage(proposal.transfer_syntaxes, policy)
+        chosen = _choose_for_storage(proposal.transfer_syntaxes, policy, only_sent=role.scp and not role.scu)
     elif uid in policy.supported:
         chosen = next((own for own in policy.supported[uid] if own in proposal.transfer_syntaxes), None)
     else:
         return PresentationContextResult(proposal.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, fallback)
     if chosen is None:
         return PresentationContextResult(proposal.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, fallback)
-    role = roles.get(uid, _DEFAULT_ROLE)
     if not role.scu and not role.scp:
         return PresentationContextResult(proposal.id, USER_REJECTION, fallback)
     return PresentationContextResult(proposal.id, ACCEPTANCE, chosen)
 
 
-def _choose_for_storage(proposed: tuple[str, ...], policy: Policy) -> str | None:
+def _choose_for_storage(proposed: tuple[str, ...], policy: Policy, *, only_sent: bool) -> str | None:
+    if only_sent:
+        native = [uid for uid in (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if uid in proposed]
+        if native:
+            return native[0]
     kept = [
         uid
         for uid in proposed
