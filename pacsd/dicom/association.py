@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Port
 
@@ -19,57 +18,22 @@ from twisted.python.failure import Failure
 
 from pacsd.dicom.dispatch import Services, Sink
 from pacsd.dicom.inbound import Inbound
-from pacsd.dicom.outbound import AssociationLost, DimseTimeout, Outbound, Prefetched
+from pacsd.dicom.outbound import Outbound, Pace, Prefetched
+from pacsd.dicom.terms import AssociationLost, AssociationRejected, AssociationSettings, Context, DimseTimeout
+from pacsd.dicom.watchdog import Patience, Watchdog
 from pacsd.dicom.wire import events, pdu
 from pacsd.dicom.wire.association import AssociationMachine
 from pacsd.dicom.wire.dimse import Command, DimseError
 from pacsd.runtime.logs import get_logger
-from pacsd.runtime.sending import plain_socket, write_now
+from pacsd.runtime.sending import n_queued_bytes, plain_socket, write_now
 from pacsd.workflow.ports import ObjectReader, Offload
 
 __all__ = ["Association", "AssociationLost", "AssociationRejected", "AssociationSettings", "Context", "DimseTimeout"]
 
 log = get_logger("pacsd.dicom")
 
+CLOSE_LIMIT_S = 2.0
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
-
-
-class AssociationRejected(Exception):
-    """The peer refused the association (PS3.8 Table 9-21)."""
-
-    def __init__(self, result: int, source: int, reason: int) -> None:
-        super().__init__(f"rejected: result {result}, source {source}, reason {reason}")
-        self.result, self.source, self.reason = result, source, reason
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """An accepted presentation context; `scu` and `scp` say what we may be in it (PS3.7 §D.3.3.4)."""
-
-    id: int
-    abstract_syntax: str
-    transfer_syntax: str
-    scu: bool
-    scp: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AssociationSettings:
-    """Bounds of one association; times in seconds.
-
-    Attributes:
-        dimse_timeout_s: for an answer to a request of ours.
-        idle_timeout_s: without a byte from the peer while nothing is owed to it.
-        min_rate_bytes_per_s: a peer within a PDU that stays below this for `dimse_timeout_s` is cut (slow-loris).
-        read_bytes: asked of the kernel in one read.
-    """
-
-    max_pdu_length: int = 262_144
-    artim_s: float = 30.0
-    idle_timeout_s: float = 600.0
-    dimse_timeout_s: float = 60.0
-    min_rate_bytes_per_s: int = 512
-    read_bytes: int = 262_144
 
 
 class Owner(Port):
@@ -117,14 +81,41 @@ class Association(Protocol):
         self._pausers: set[object] = set()
         self._socket: socket.socket | None = None
         self._artim: IDelayedCall | None = None
-        self._watchdog: IDelayedCall | None = None
-        self._heard_at = clock.seconds()
-        self._n_received = self._n_at_check = self._n_slow_checks = 0
+        self._closing_limit: IDelayedCall | None = None
+        patience = Patience(settings.idle_timeout_s, settings.dimse_timeout_s, settings.min_rate_bytes_per_s)
+        self._watchdog = Watchdog(self, patience, clock, self._give_up)
         self._cause: Exception | None = None
         self._released = False
         self._release_wanted = False
         self._closing = False
         self._over = False
+
+    # -- Watched -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_listening(self) -> bool:
+        """Established, and not paused by us."""
+        return self._machine.is_established and not self._pausers
+
+    @property
+    def is_inside_message(self) -> bool:
+        """The peer owes the rest of a PDU or message."""
+        return self._machine.is_inside_pdu or self._inbound.is_inside_message
+
+    @property
+    def is_busy(self) -> bool:
+        """We owe the peer an answer, or it owes us one."""
+        return bool(self._inbound.n_running or self._outbound.n_waiting)
+
+    @property
+    def n_queued_bytes(self) -> int:
+        """What the peer hasn't taken yet."""
+        return n_queued_bytes(self.transport)
+
+    def _give_up(self, event: str, cause: str) -> None:
+        log.warning(event, peer=self.calling_ae, called=self.called_ae, address=self.peer_address)
+        self._cause = AssociationLost(cause)
+        self.abort()
 
     @property
     def role(self) -> str:
@@ -151,7 +142,7 @@ class Association(Protocol):
         self.peer_address = str(getattr(transport.getPeer(), "host", ""))
         self._socket = plain_socket(transport)
         self._outbound.connected(transport)
-        self._watchdog = self.clock.callLater(self._check_s(), self._check)
+        self._watchdog.start()
         self.perform(self._machine.transport_connected())
 
     def dataReceived(self, data: bytes) -> None:
@@ -160,8 +151,7 @@ class Association(Protocol):
             # The kernel falls back to delayed ACKs by itself; a sender that has Nagle's algorithm on then stalls
             # 40 ms for each object.
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        self._heard_at = self.clock.seconds()
-        self._n_received += len(data)
+        self._watchdog.heard(len(data))
         self.perform(self._machine.receive(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -176,7 +166,8 @@ class Association(Protocol):
             return
         self._over = True
         self.is_open = False
-        for timer in (self._artim, self._watchdog):
+        self._watchdog.stop()
+        for timer in (self._artim, self._closing_limit):
             if timer is not None and timer.active():
                 timer.cancel()
         cause = None if self._released else self._cause
@@ -235,11 +226,15 @@ class Association(Protocol):
                 self._close()
 
     def _close(self) -> None:
-        """Close when all is sent. The gate goes first: a transport never closes while it waits for a producer."""
+        """Close when all is sent, and in any case soon: a peer that reads nothing would hold the connection for ever.
+
+        The gate goes first: a transport doesn't close while it waits for a producer.
+        """
         if not self._closing:
             self._closing = True
             self.is_open = False
             self.transport.unregisterProducer()
+            self._closing_limit = self.clock.callLater(CLOSE_LIMIT_S, self.transport.abortConnection)
             self.transport.loseConnection()
 
     def _aborted(self, event: events.Aborted) -> None:
@@ -310,8 +305,8 @@ class Association(Protocol):
             self._cause = AssociationLost("aborted by us")
         self.is_open = False
         self.perform(self._machine.abort(source, reason))
-        if self._machine.role == "requestor":
-            self._close()
+        if self._machine.role == "requestor" or self.n_queued_bytes:
+            self._close()  # a peer that takes nothing won't see the A-ABORT, nor close
 
     def pause(self, who: object) -> None:
         """Stop reading from the peer until `who` (and everybody else) resumes."""
@@ -324,7 +319,7 @@ class Association(Protocol):
         if who in self._pausers:
             self._pausers.discard(who)
             if not self._pausers and not self._over and not self._closing:
-                self._heard_at = self.clock.seconds()
+                self._watchdog.resumed()
                 self.transport.resumeProducing()
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -376,14 +371,17 @@ class Association(Protocol):
         reader: ObjectReader,
         *,
         prefetched: Prefetched | None = None,
+        pace: Pace | None = None,
         timeout_s: float | None = None,
     ) -> Command:
         """Send a C-STORE request with the data set of a stored object; returns the response's command.
 
+        Args: pace: waited for with the bytes of each part before it is sent.
+
         Raises AssociationLost, DimseTimeout; errors.IntegrityError and OSError from reading, after aborting when a part
         had been sent already.
         """
-        return await self._outbound.send_stored(context_id, command, reader, prefetched, timeout_s)
+        return await self._outbound.send_stored(context_id, command, reader, prefetched, pace, timeout_s)
 
     def cancel(self, context_id: int, message_id: int) -> None:
         """Send C-CANCEL for a request of ours (PS3.7 §9.3.2.3)."""
@@ -396,32 +394,3 @@ class Association(Protocol):
     def response_received(self, command: Command, dataset: bytes | None) -> None:
         """A response of the peer arrived (called by `inbound`)."""
         self._outbound.received(command, dataset)
-
-    # -- time --------------------------------------------------------------------------------------------------------
-
-    def _check_s(self) -> float:
-        return max(0.5, min(self.settings.idle_timeout_s, self.settings.dimse_timeout_s) / 2)
-
-    def _check(self) -> None:
-        """End what is idle or stuck. A paused or busy association is our own doing, so it isn't judged."""
-        interval = self._check_s()
-        self._watchdog = self.clock.callLater(interval, self._check)
-        received, self._n_at_check = self._n_received - self._n_at_check, self._n_received
-        if self._pausers or not self._machine.is_established:
-            self._n_slow_checks = 0
-            return
-        silent_s = self.clock.seconds() - self._heard_at
-        if self._machine.is_inside_pdu or self._inbound.is_inside_message:
-            slow = received < self.settings.min_rate_bytes_per_s * interval
-            self._n_slow_checks = self._n_slow_checks + 1 if slow else 0
-            if self._n_slow_checks >= 2:
-                self._cut("stuck-peer", "the peer sends too slowly")
-            return
-        self._n_slow_checks = 0
-        if silent_s > self.settings.idle_timeout_s and not self._inbound.n_running and not self._outbound.n_waiting:
-            self._cut("idle-peer", "idle for too long")
-
-    def _cut(self, event: str, cause: str) -> None:
-        log.info(event, peer=self.calling_ae, address=self.peer_address)
-        self._cause = AssociationLost(cause)
-        self.abort()

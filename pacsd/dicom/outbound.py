@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from pacsd.dicom.terms import DimseTimeout
 from pacsd.dicom.wire import dimse
 from pacsd.dicom.wire.dimse import Command
 from pacsd.model.errors import IntegrityError
@@ -24,12 +26,7 @@ SEND_BUFFER_BYTES = 512 * 1024
 """Unsent bytes above which `drained` waits."""
 
 
-class AssociationLost(Exception):
-    """The association ended, by whatever cause, before an answer came."""
-
-
-class DimseTimeout(Exception):
-    """The peer did not answer in time; the association has been aborted."""
+Pace = Callable[[int], Awaitable[None]]
 
 
 def _is_pending(command: Command) -> bool:
@@ -76,6 +73,11 @@ class Prefetched:
         self.n_bytes = n_bytes
         self.is_last = is_last
         self.read = read
+
+    async def ended(self) -> None:
+        """Return when no thread reads any more, so that the file may be closed."""
+        with suppress(Exception):  # whoever wanted the bytes was told
+            await self.read
 
 
 @implementer(IPushProducer)
@@ -232,6 +234,7 @@ class Outbound:
         command: Command,
         reader: ObjectReader,
         prefetched: Prefetched | None,
+        pace: Pace | None,
         timeout_s: float | None,
     ) -> Command:
         """See Association.send_stored."""
@@ -242,6 +245,8 @@ class Outbound:
         offset, started = reader.dataset_offset, False
         try:
             while True:
+                if pace is not None:
+                    await pace(prefetched.n_bytes)
                 if await prefetched.read != prefetched.n_bytes:
                     raise IntegrityError("the file is shorter than it was")  # noqa: TRY301 - half a message: see below
                 part, offset = prefetched, offset + prefetched.n_bytes
@@ -258,5 +263,6 @@ class Outbound:
             self._answers.pop(command.MessageID, None)
             if started:
                 association.abort()  # half a message can't be taken back
+            await prefetched.ended()
             raise
         return (await self._answer(answers, timeout_s))[0]

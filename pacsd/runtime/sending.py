@@ -11,11 +11,19 @@ from typing import Any
 
 
 def plain_socket(transport: Any) -> socket.socket | None:
-    """The socket under a transport if what is written goes there unchanged; None for TLS and for transports of tests."""
+    """The socket under a transport if what is written goes there unchanged; None for TLS and in tests."""
     handle = getattr(transport, "getHandle", None)
     found = handle() if handle is not None else None
     is_plain = isinstance(found, socket.socket) and not getattr(transport, "TLS", False)
     return found if is_plain else None
+
+
+def n_queued_bytes(transport: Any) -> int:
+    """Bytes that were written and that the kernel hasn't taken yet; 0 for a transport that doesn't say."""
+    if not hasattr(transport, "_tempDataLen"):
+        return 0
+    n_bytes: int = transport._tempDataLen + len(transport.dataBuffer) - transport.offset  # noqa: SLF001 - see write_now
+    return n_bytes
 
 
 def write_now(transport: Any, handle: socket.socket | None, data: bytes | bytearray) -> None:

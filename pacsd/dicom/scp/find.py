@@ -10,7 +10,6 @@ from pacsd.dicom.dispatch import Request
 from pacsd.dicom.inbound import response_to
 from pacsd.dicom.scp.models import ROOT_OF
 from pacsd.dicom.scp.suboperations import identifier_of, refuse
-from pacsd.dicom.scu.stall import StallGuard
 from pacsd.dicom.wire import status
 from pacsd.model.attributes import QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, SPECIFIC_CHARACTER_SET
 from pacsd.model.dataset import Dataset, Element, encode
@@ -62,7 +61,6 @@ class Find:
         }
         charset = tuple(identifier.texts(SPECIFIC_CHARACTER_SET))
         syntax = transfer_syntax(context.transfer_syntax)
-        guard = StallGuard(association)
         n_answers = 0
         async with aclosing(pages(query, self._index, self._offload, cancelled=lambda: request.cancelled)) as found:
             async for page in found:
@@ -76,8 +74,7 @@ class Find:
                         raise OutOfResources(f"more than {self._limit} matches; narrow the query")
                     association.respond(context.id, pending, answer)
                     n_answers += 1
-                with guard.watching():
-                    await association.drained()
+                await association.drained()
         return n_answers
 
 

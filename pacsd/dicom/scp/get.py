@@ -10,7 +10,6 @@ from pacsd.dicom.association import AssociationLost, DimseTimeout
 from pacsd.dicom.dispatch import Request
 from pacsd.dicom.scp.models import ROOT_OF
 from pacsd.dicom.scp.suboperations import Progress, count, identifier_of, refuse
-from pacsd.dicom.scu.stall import cut
 from pacsd.dicom.scu.store import Delivery
 from pacsd.dicom.wire.dimse import PRIORITY_MEDIUM
 from pacsd.model.errors import PacsError
@@ -65,7 +64,7 @@ class Get:
         except PacsError as error:
             progress.fail(error)
         except (AssociationLost, DimseTimeout):
-            cut(request.association)
+            request.association.abort()
             log.info("get-interrupted", peer=request.association.calling_ae, n_completed=progress.counts.completed)
         else:
             progress.finish()

@@ -19,7 +19,6 @@ from pacsd.dicom.outbound import Prefetched
 from pacsd.dicom.scu.connect import ConnectFailed, Proposal
 from pacsd.dicom.scu.destination import Throttle
 from pacsd.dicom.scu.routes import Padded, Pair, Routes, proposals_for, proposals_of
-from pacsd.dicom.scu.stall import StallGuard, WatchedReader, cut
 from pacsd.dicom.wire import dimse
 from pacsd.dicom.wire.dimse import Command
 from pacsd.dicom.wire.status import Category, categorise
@@ -155,7 +154,7 @@ class Delivery:
                 try:
                     await self.over(association, n_fitting)
                 except (AssociationLost, DimseTimeout) as error:
-                    cut(association)
+                    association.abort()
                     n_losses = 1 if self._n_delivered > n_before else n_losses + 1
                     if n_losses >= MAX_LOSSES:
                         return await self._give_up(str(error))
@@ -242,8 +241,6 @@ class Delivery:
                 return
             assert ready.context is not None
             assert ready.reader is not None
-            if self._throttle is not None:
-                await self._throttle.pass_(ready.reader.size_bytes)
             response = await self._patiently(lambda: self._transfer(association, ready))
             status, cause = response.Status, response.ErrorComment or ""
             self._n_delivered += 1
@@ -263,11 +260,13 @@ class Delivery:
         assert ready.reader is not None
         command = self._command(association, ready.opened.instance)
         prefetched, ready.prefetched = ready.prefetched, None
-        guard = StallGuard(association)
-        with guard.watching():
-            return await association.send_stored(
-                ready.context.id, command, WatchedReader(ready.reader, guard), prefetched=prefetched
-            )
+        return await association.send_stored(
+            ready.context.id,
+            command,
+            ready.reader,
+            prefetched=prefetched,
+            pace=None if self._throttle is None else self._throttle.pass_,
+        )
 
     def _command(self, association: Association, instance: Sendable) -> Command:
         command = Command(

@@ -227,7 +227,7 @@ def whole_pdus(n_bytes: int, max_pdu_length: int) -> int:
 def fragment(
     context_id: int,
     payload: bytes | memoryview,
-    is_command: bool,  # noqa: FBT001 -- the order is that of the PDV's fields
+    is_command: bool,
     max_pdu_length: int,
 ) -> list[bytes | memoryview]:
     """Cut a whole command set or data set into P-DATA-TF PDUs, as a list of chunks to be sent in order.
@@ -263,7 +263,7 @@ def message(context_id: int, command: bytes, dataset: bytes | None, max_pdu_leng
 def frame_into(
     n_payload_bytes: int,
     context_id: int,
-    is_last: bool,  # noqa: FBT001 -- the order is that of the PDV's fields
+    is_last: bool,
     max_pdu_length: int,
     *,
     is_command: bool = False,
