@@ -85,7 +85,7 @@ _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 
 
 def decoded(path: Path, out: Path) -> FileDataset | None:
-    """The same image, native, by DCMTK's decoders (it has none for JPEG 2000); None when they can't or it isn't whole."""
+    """The same image, native, by DCMTK's decoders (it has none for JPEG 2000); None for one that isn't whole."""
     read = pydicom.dcmread(path)
     syntax = str(read.file_meta.TransferSyntaxUID)
     if syntax in _JPEG_2000:

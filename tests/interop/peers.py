@@ -27,9 +27,6 @@ from pynetdicom.sop_class import (
 from tests.interop.objects import EXPLICIT, WireObject
 from tests.live import Site
 
-# Private storage classes and DICOMDIRs are received like any image.
-_config.UNRESTRICTED_STORAGE_SERVICE = True
-
 FIND = StudyRootQueryRetrieveInformationModelFind
 PATIENT_FIND = PatientRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet
@@ -198,8 +195,9 @@ def receiver(
     title: str = "RECEIVER",
     max_pdu: int = 16382,
     handlers: Sequence[Any] = (),
+    any_class: bool = False,
 ) -> Iterator[AE]:
-    """A storage SCP on a port of loopback."""
+    """A storage SCP on a port of loopback; `any_class` has it take everything, private classes too."""
     ae = AE(ae_title=title)
     ae.maximum_pdu_size = max_pdu
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
@@ -209,9 +207,11 @@ def receiver(
     for uid, syntaxes in wanted.items():
         ae.add_supported_context(uid, list(dict.fromkeys(syntaxes)))
     server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[*inbox.handlers, *handlers])
+    _config.UNRESTRICTED_STORAGE_SERVICE = any_class
     try:
         yield ae
     finally:
+        _config.UNRESTRICTED_STORAGE_SERVICE = False
         server.shutdown()
 
 

@@ -145,7 +145,7 @@ def test_c_move_gives_away_the_bytes_that_were_sent(sent):
     (port,) = free_ports(1)
     sent.site.add_peer("RECEIVER", port)
     contexts = [(uid, [syntax]) for uid, syntax in pairs_of(served.values())]
-    with receiver(port, contexts, inbox):
+    with receiver(port, contexts, inbox, any_class=True):
         for part in _parts(list(served)):
             asked = identifier("IMAGE", SOPInstanceUID=part)
             responses, failed = move(sent.site, asked, "RECEIVER", relational=True, calling="MOVER")
