@@ -15,6 +15,7 @@ from pathlib import Path
 from pacsd.cli.arguments import Subparsers
 from pacsd.config.load import load
 from pacsd.config.sections import Config
+from pacsd.storage.header import read_file_header
 
 _SAMPLES = (
     "CT_small.dcm",
@@ -92,6 +93,9 @@ def welcome(config: Config, login: str) -> str:
     there = f"-aec {title} {host} {port}"
     pacsd = Path(sys.argv[0]).name if sys.argv[0].endswith("pacsd") else "pacsd"
     command = Path(sys.executable).with_name(pacsd)
+    samples = sample_files()
+    sample: Path | str = samples[0] if samples else "FILE.dcm"
+    study_uid = read_file_header(str(sample))[0].study_uid if samples else "UID"
     return f"""
 DICOM   {host} port {port}, AE title {title}
 web     http://{config.web.bind}:{config.web.port}/  (/readyz, /healthz, /metrics)
@@ -100,10 +104,10 @@ state   {config.state}
 
 Paste in another terminal (Debian: apt-get install dcmtk):
   echoscu {there}
-  storescu {there} FILE.dcm
+  storescu {there} {sample}
   findscu -S -k QueryRetrieveLevel=STUDY -k PatientName -k StudyDate -k StudyInstanceUID {there}
   {command} peer add MOVESCU 127.0.0.1 11113 --config {config.source}
-  movescu -S +P 11113 -aem MOVESCU -k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID {there}
+  movescu -S +P 11113 -aem MOVESCU -k QueryRetrieveLevel=STUDY -k StudyInstanceUID={study_uid} {there}
 
 End with Ctrl-C.
 """

@@ -46,19 +46,19 @@ class PoolBusy(Busy):
     """All workers are at work and the queue is full; nothing was done."""
 
 
-class PoolStopped(PacsError):  # noqa: N818 (an outcome, named as one says it)
+class PoolStopped(PacsError):
     """The pool was stopped before the job ended."""
 
 
-class JobFailed(PacsError):  # noqa: N818 (an outcome, named as one says it)
+class JobFailed(PacsError):
     """The job ended in an error that can't be carried over; the text names its type only."""
 
 
-class JobTimedOut(PacsError):  # noqa: N818 (an outcome, named as one says it)
+class JobTimedOut(PacsError):
     """The job ran longer than its limit; its worker was killed."""
 
 
-class WorkerDied(PacsError):  # noqa: N818 (an outcome, named as one says it)
+class WorkerDied(PacsError):
     """The worker ended in the middle of the job: a crash in a library, or killed for its memory."""
 
 

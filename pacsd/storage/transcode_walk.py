@@ -26,7 +26,7 @@ _SHORT_VR = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI
 _BLANK_VR = (b"  ", b"??", b"--")
 
 
-class MalformedDataset(Exception):  # noqa: N818 (what is wrong, named as one says it)
+class MalformedDataset(Exception):
     """The bytes are not a dataset in the syntax they claim. The text names no value, only places."""
 
 

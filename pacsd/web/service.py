@@ -106,7 +106,7 @@ def find_writable_pool(config: Config) -> str:
             wrong = "every pool is read-only"
             continue
         try:
-            os.stat(pool.path / MARKER)
+            (pool.path / MARKER).stat()
             usage = shutil.disk_usage(pool.path)
             with tempfile.TemporaryFile(dir=pool.path):
                 full_percent = 100 * (1 - usage.free / usage.total)

@@ -120,9 +120,7 @@ def test_oddities_of_devices_are_read() -> None:
         + element(0x0903, b"")
         + element(0x5110, b"?")
     )
-    assert command == Command(
-        {0x5110: b"?"}, Priority=0, AffectedSOPInstanceUID="1.2.3", MessageID=5, CommandField=1
-    )
+    assert command == Command({0x5110: b"?"}, Priority=0, AffectedSOPInstanceUID="1.2.3", MessageID=5, CommandField=1)
     assert command.has_dataset
     assert not command.is_response
 

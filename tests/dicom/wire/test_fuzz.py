@@ -148,9 +148,7 @@ def test_random_bodies_under_good_headers_are_answered_by_the_protocol(pdu_type:
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(1, 6), st.sampled_from([3, 100, 10_000]))
-def test_mutated_conversations_are_answered_by_the_protocol(
-    seed: int, n_changes: int, piece_bytes: int
-) -> None:
+def test_mutated_conversations_are_answered_by_the_protocol(seed: int, n_changes: int, piece_bytes: int) -> None:
     converse(mutate(CONVERSATION, seed, n_changes), piece_bytes)
 
 

@@ -100,9 +100,7 @@ def test_real_files_give_what_pydicom_finds(name: str) -> None:
         assert meta.transfer_syntax == uid
 
 
-@pytest.mark.parametrize(
-    "head", [b"", b"\0" * 4, META[:200], META[:132], b"DICM\2\0\2\1OB\0\0\xff\xff\xff\xff"]
-)
+@pytest.mark.parametrize("head", [b"", b"\0" * 4, META[:200], META[:132], b"DICM\2\0\2\1OB\0\0\xff\xff\xff\xff"])
 def test_a_head_that_ends_too_early_is_an_error(head: bytes) -> None:
     with pytest.raises(Part10Error):
         decode_file_meta(head)

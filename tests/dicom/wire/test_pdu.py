@@ -50,12 +50,8 @@ REQUEST = AssociateRequest(
         async_window=(5, 0),
         role_selections=(RoleSelection(CT, scu=False, scp=True),),
         extended_negotiations=(ExtendedNegotiation(FIND, b"\1\0\1"),),
-        common_extended_negotiations=(
-            CommonExtendedNegotiation("1.2.3", "1.2.840.10008.4.2", (CT, "1.2.9")),
-        ),
-        user_identity=UserIdentity(
-            2, positive_response_requested=True, primary=b"meier", secondary=b"s3cret"
-        ),
+        common_extended_negotiations=(CommonExtendedNegotiation("1.2.3", "1.2.840.10008.4.2", (CT, "1.2.9")),),
+        user_identity=UserIdentity(2, positive_response_requested=True, primary=b"meier", secondary=b"s3cret"),
     ),
 )
 ACCEPT = AssociateAccept(
@@ -130,13 +126,9 @@ def test_ae_titles_lose_their_padding(title: bytes) -> None:
 
 
 def test_uids_lose_padding_unknown_items_are_passed_over_and_order_does_not_matter() -> None:
-    context = (
-        bytes((3, 0, 0, 0)) + item(0x40, IMPLICIT.encode() + b"\0") + item(0x77, b"?") + item(0x30, b"1.2 ")
-    )
+    context = bytes((3, 0, 0, 0)) + item(0x40, IMPLICIT.encode() + b"\0") + item(0x77, b"?") + item(0x30, b"1.2 ")
     user = item(0x99, b"??") + item(0x55, b"V ") + item(0x51, b"\0\0\x40\0")
-    body = (
-        TITLES + item(0x50, user) + item(0x66, b"") + item(0x20, context) + item(0x10, b"1.2.3\0") + b"\0\0"
-    )
+    body = TITLES + item(0x50, user) + item(0x66, b"") + item(0x20, context) + item(0x10, b"1.2.3\0") + b"\0\0"
     request = decode_pdu(1, body)
     assert isinstance(request, AssociateRequest)
     assert request.application_context == "1.2.3"
@@ -159,9 +151,7 @@ def test_a_request_without_user_information_gets_a_careful_maximum_length() -> N
         TITLES + item(0x20, b"\1\0"),
         TITLES + item(0x20, b"\2\0\0\0"),
         TITLES + item(0x20, b"\1\0\0\0") * 2,
-        TITLES
-        + b"".join(item(0x20, bytes((n, 0, 0, 0))) for n in range(1, 256, 2))
-        + item(0x20, b"\1\0\0\0"),
+        TITLES + b"".join(item(0x20, bytes((n, 0, 0, 0))) for n in range(1, 256, 2)) + item(0x20, b"\1\0\0\0"),
         TITLES + item(0x20, b"\1\0\0\0" + item(0x40, b"1") * 300),
         TITLES + item(0x66, b"") * 600,
         TITLES + item(0x50, item(0x99, b"") * 1100),
@@ -205,9 +195,7 @@ AE_TITLES = st.from_regex(r"[A-Z]([A-Z0-9_ ]{0,14}[A-Z0-9])?", fullmatch=True)
     contexts=st.lists(st.tuples(UIDS, st.lists(UIDS, max_size=4)), max_size=128),
     window=st.none() | st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
     identity=st.none()
-    | st.builds(
-        UserIdentity, st.integers(1, 5), st.booleans(), st.binary(max_size=99), st.binary(max_size=9)
-    ),
+    | st.builds(UserIdentity, st.integers(1, 5), st.booleans(), st.binary(max_size=99), st.binary(max_size=9)),
 )
 def test_any_request_is_read_back(
     called: str,
