@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pacsd.cli.arguments import Subparsers, add_config
-from pacsd.cli.import_report import Tally
-from pacsd.cli.interrupt import INTERRUPTED, stop_signal
-from pacsd.cli.progress import Progress
+from pacsd.cli.offline.import_report import Tally
+from pacsd.cli.offline.interrupt import INTERRUPTED, stop_signal
+from pacsd.cli.offline.progress import Progress
 from pacsd.config.load import load
 from pacsd.model.errors import PacsError
 from pacsd.storage.foreign import Candidate, EncodeMeta, OpenedFile, candidates
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError, PacsError: before anything was taken.
     """
     # The database and the DICOM encoding take a while to load; `pacsd --help` does without them.
-    from pacsd.cli.site import opened_site
+    from pacsd.cli.offline.site import opened_site
     from pacsd.dicom.wire.part10 import encode_file_meta
 
     config = load(args.config)

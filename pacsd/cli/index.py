@@ -44,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _rebuild(args: argparse.Namespace) -> int:
-    from pacsd.cli.index_rebuild import rebuild_index
+    from pacsd.cli.offline.index_rebuild import rebuild_index
 
     config = load(args.config)
     return rebuild_index(config, args.into or config.database_url, force=args.force, check_digests=not args.no_digests)

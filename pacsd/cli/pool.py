@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from pacsd.cli.arguments import Subparsers, add_config
-from pacsd.cli.config_edit import check, replace, with_pool, with_read_only
+from pacsd.cli.offline.config_edit import check, replace, with_pool, with_read_only
 from pacsd.config.load import load
 from pacsd.config.sections import Config
 from pacsd.storage.pool import Pool, PoolState, PoolUnavailable
@@ -41,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pacsd.cli.site import opened_site
+    from pacsd.cli.offline.site import opened_site
     from pacsd.index.places import n_files_by_pool
 
     with opened_site(load(args.config)) as site:
@@ -94,7 +94,7 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _section_of(config: Config, name: str) -> Pool | None:
-    from pacsd.cli.site import pool_of
+    from pacsd.cli.offline.site import pool_of
 
     return next((pool_of(pool) for pool in config.storage.pools if pool.name == name), None)
 
@@ -116,7 +116,7 @@ def _read_only(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from pacsd.cli.site import pool_of
+    from pacsd.cli.offline.site import pool_of
 
     bad = 0
     for section in load(args.config).storage.pools:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pacsd.cli.site import Site
+from pacsd.cli.offline.site import Site
 from pacsd.model.errors import PacsError
 from pacsd.model.objects import StoredFile
 from pacsd.storage.header import read_file_header

@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from pacsd.cli.interrupt import INTERRUPTED, stop_signal
-from pacsd.cli.progress import Progress
-from pacsd.cli.site import Site, opened_site
+from pacsd.cli.offline.interrupt import INTERRUPTED, stop_signal
+from pacsd.cli.offline.progress import Progress
+from pacsd.cli.offline.site import Site, opened_site
 from pacsd.config.sections import Config
 from pacsd.index.database import create_or_upgrade
 from pacsd.index.locations import START
