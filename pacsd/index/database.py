@@ -28,6 +28,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from pacsd.index.revision import SCHEMA_REVISION, current
 from pacsd.model.errors import OutOfResources
 
 T = TypeVar("T")
@@ -102,9 +103,7 @@ class Database:
 
     def ready(self) -> None:
         """Raise errors.OutOfResources unless the database answers and has this release's schema."""
-        from pacsd.index import migrate
-
-        if self.read(migrate.current) != migrate.head():
+        if self.read(current) != SCHEMA_REVISION:
             raise OutOfResources("the database's schema is of another release")
 
     def close(self) -> None:

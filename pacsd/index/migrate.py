@@ -7,8 +7,10 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
+
+from pacsd.index.revision import current
 
 _ADVISORY_LOCK = 0x70616373
 """Number of the PostgreSQL advisory lock that upgrades of one database share."""
@@ -25,14 +27,6 @@ def head() -> str:
     """The revision of this release's schema."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
-    return revision
-
-
-def current(connection: Connection) -> str | None:
-    """The revision of a database, None for an empty one."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
 
 

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 
 from pacsd.index import migrate
 from pacsd.index.database import Database, create_or_upgrade
+from pacsd.index.revision import SCHEMA_REVISION
 from pacsd.index.schema import METADATA
 from pacsd.model.errors import OutOfResources
 
@@ -94,3 +95,7 @@ def test_a_database_without_our_schema_is_not_ready(empty_url: str) -> None:
     with pytest.raises(OutOfResources):
         database.ready()
     database.close()
+
+
+def test_the_revision_that_readiness_asks_for_is_the_newest_migration() -> None:
+    assert migrate.head() == SCHEMA_REVISION
