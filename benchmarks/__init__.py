@@ -1,0 +1,1 @@
+"""What pacsd reaches, measured beside Orthanc and DCMTK in one run: `make bench`."""
