@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pacsd.config.load import load
 from tests.cli.files_made import made, pool_files
 from tests.storage.conftest import dataset, file_meta
 
@@ -121,6 +122,18 @@ def test_an_orphan_whose_bytes_do_not_fit_its_name_is_not_adopted(archive):
     archive.orphan(damaged=True)
     assert archive.verify("--orphans", "adopt")[1]["findings"][0]["done"].startswith("not adopted")
     assert archive.verify()[1]["n_files"] == 5
+
+
+def test_adopting_throws_nothing_away_even_where_the_rule_is_to_refuse(archive, tmp_path):
+    text = archive.config.read_text().replace('# on_conflict = "keep-both"', 'on_conflict = "refuse"')
+    archive.config.write_text(text)
+    assert load(archive.config).dicom.on_conflict == "refuse"
+    orphan = archive.orphan()
+    (tmp_path / "other").write_bytes(file_meta("9.9") + dataset("9.9", 80))
+    archive.call("import", tmp_path / "other")
+    assert "set aside" in archive.verify("--orphans", "adopt")[1]["findings"][0]["done"]
+    assert orphan.exists()
+    assert archive.verify()[0] == 0
 
 
 def test_an_orphan_goes_to_quarantine_when_asked(archive):

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from pacsd.cli.offline.site import Site
 from pacsd.model.errors import PacsError
-from pacsd.model.objects import StoredFile
+from pacsd.model.objects import ConflictRule, StoredFile
 from pacsd.storage.header import read_file_header
 from pacsd.storage.reader import file_digest
 from pacsd.storage.recover import Condition, condition, is_named, quarantine
 from pacsd.storage.scrub import Finding, FindingKind, remove_stray
+from pacsd.workflow.adopting import Adoption
 
 ADVICE = {
     FindingKind.MISSING: "bring the file back from a backup or replica to this path, or have it sent again by its "
@@ -72,8 +73,10 @@ class Actions:
         if digest != file.digest:
             return "not adopted: its bytes don't fit its name; --orphans quarantine moves it away"
         header, _ = read_file_header(path)
-        self._site.adopt(StoredFile(file.pool, file.directory, digest, size_bytes), header)
-        return "adopted"
+        rule = ConflictRule(self._site.config.dicom.on_conflict)
+        adoption = Adoption(self._site.index, self._site.files, rule, self._site.written_at, batch=1)
+        adoption.add(self._site.instance_of(StoredFile(file.pool, file.directory, digest, size_bytes), header))
+        return "adopted, but set aside: see `pacsd conflicts list`" if adoption.n_set_aside else "adopted"
 
     def _quarantine(self, finding: Finding, file: StoredFile) -> str:
         quarantine(
