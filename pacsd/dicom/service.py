@@ -32,7 +32,6 @@ from pacsd.index.pacs_index import PacsIndex
 from pacsd.index.peers import PeerTable
 from pacsd.model.errors import OutOfResources, PacsError
 from pacsd.model.objects import ConflictRule, NewInstance, ObjectHeader, StoredFile
-from pacsd.runtime.beside import Beside
 from pacsd.runtime.listen import Listener
 from pacsd.runtime.logs import get_logger
 from pacsd.runtime.offload import Offload
@@ -77,11 +76,9 @@ def make_role(config: Config, worker: int) -> Role:
     converter = ProcessConverter(pools, processes, config.state / "scratch" / name)
 
     # what a PACS does
-    limits = Limits()
     ingest = Ingest(
         files, index, writing, watch, time.time,
-        beside=Beside(f"{name}-sync", limits.max_commits).start,
-        rule=ConflictRule(config.dicom.on_conflict), limits=limits, observer=observe.stored,
+        rule=ConflictRule(config.dicom.on_conflict), limits=Limits(), observer=observe.stored,
     )  # fmt: skip
     network = Network(reactor, reading, settings)
     destinations = Destinations(network, config.site.ae_title)

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources, PacsError
 from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, ObjectHeader, Outcome, StoredFile
 from pacsd.workflow.ports import Clock, Index, Offload, StagedObject, Storage
 
 Fragment = bytes | memoryview
-T = TypeVar("T")
 
 
 class _ObjectMovedError(Exception):
@@ -29,13 +28,6 @@ class Watch(Protocol):
 
     def __call__(self, awaited: Awaitable[object], done: Callable[[object], None]) -> None:
         """Call `done` with the result, or with the exception, of `awaited`."""
-
-
-class Beside(Protocol):
-    """Runs a blocking call in a thread beside the caller's. Any thread but the reactor's."""
-
-    def __call__(self, function: Callable[[], T], /) -> Callable[[], T]:
-        """Begin; the returned callable waits for the end and gives the result. It may be called again."""
 
 
 class Observer(Protocol):
@@ -81,18 +73,6 @@ class Limits:
     max_ready: int = 512
 
 
-def _when_waited_for(function: Callable[[], T]) -> Callable[[], T]:
-    """Without a thread to spare: run it where it is waited for, once."""
-    results: list[T] = []
-
-    def wait() -> T:
-        if not results:
-            results.append(function())
-        return results[0]
-
-    return wait
-
-
 class Ingest:
     """Takes objects in. One for each process; it owns the group commit."""
 
@@ -104,7 +84,6 @@ class Ingest:
         watch: Watch,
         clock: Clock,
         *,
-        beside: Beside | None = None,
         rule: ConflictRule = ConflictRule.KEEP_BOTH,
         limits: Limits = Limits(),
         observer: Observer | None = None,
@@ -113,7 +92,6 @@ class Ingest:
         self.offload = offload
         self.watch = watch
         self.limits = limits
-        self._beside = beside or _when_waited_for
         self._index = index
         self._clock = clock
         self._rule = rule
@@ -170,35 +148,27 @@ class Ingest:
                 intake.staged.discard()
                 answers[i] = _as_error(error)
         sealing = self.storage.begin_seal([batch[i].staged for i in writable])
-        synced = self._beside(sealing.sync)
-        try:
-            return self._index_sealing(batch, writable, sealing.files, synced, answers)
-        finally:
-            synced()  # the files must be nobody's before this thread leaves
-
-    def _index_sealing(
-        self,
-        batch: list[Intake],
-        writable: list[int],
-        places: Sequence[StoredFile | Exception],
-        synced: Callable[[], Sequence[StoredFile | Exception]],
-        answers: list[Receipt | PacsError | None],
-    ) -> list[Receipt | PacsError]:
-        """Prepare the rows while the disk works; the transaction commits only when it has ended well.
-
-        If a sync moved an object to another pool, the rows are made again with the true places.
-        """
+        places, is_synced = list(sealing.files), False
 
         def durable() -> None:
-            if list(synced()) != list(places):
+            nonlocal is_synced
+            if not is_synced:
+                is_synced = True
+                sealing.sync()
+            if sealing.files != places:
                 raise _ObjectMovedError
 
+        # The disk works since `begin_seal`; the rows are made meanwhile and commit only when it has ended well. If a
+        # sync moved an object to another pool, they are made again with the true places.
         try:
             news = self._news(batch, writable, places, answers)
             recorded = self.record([new for _, new in news], durable)
         except _ObjectMovedError:
-            news = self._news(batch, writable, synced(), answers)
+            news = self._news(batch, writable, sealing.files, answers)
             recorded = self.record([new for _, new in news])
+        finally:
+            if not is_synced:
+                sealing.sync()  # no row was written, but the files must be settled before anybody removes them
         for (i, _), answer in zip(news, recorded, strict=True):
             answers[i] = answer
         return [answer if answer is not None else OutOfResources("the object was not written") for answer in answers]

@@ -52,7 +52,7 @@ class Sealing(Protocol):
     """A group of objects between their final names and their syncs.
 
     Attributes:
-        files: where each lies, or why it doesn't; not durable before `sync` has returned.
+        files: where each lies, or why it doesn't; not durable before `sync` has returned, which may change it.
     """
 
     files: list[StoredFile | Exception]

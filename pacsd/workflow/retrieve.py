@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pacsd.model.attributes import Level
+from pacsd.model.attributes import QUERY_RETRIEVE_LEVEL, Level
 from pacsd.model.dataset import Dataset
 from pacsd.model.errors import IntegrityError, PacsError
 from pacsd.model.objects import StoredFile, StoredInstance
@@ -56,9 +56,14 @@ def selector_of(root: Root, identifier: Dataset, *, relational: bool = False) ->
     The level's unique key may be a list. Keys above it hold one value each, and may be missing where relational
     retrieval was negotiated; then they narrow the selection when they are there.
 
+    Departure: PATIENT is also taken under Study Root, which doesn't have that level. Orthanc retrieves patients so, and
+    nothing else can be meant.
+
     Raises:
         IdentifierRefused: wrong level, no unique key at the level, or a missing or repeated one above it.
     """
+    if root is Root.STUDY and identifier.text(QUERY_RETRIEVE_LEVEL).strip().upper() == Level.PATIENT.name:
+        root = Root.PATIENT
     level = level_of_identifier(root, identifier)
     named: dict[Level, tuple[str, ...]] = {}
     for here in LEVELS[root]:

@@ -89,9 +89,9 @@ class MemorySealing:
 
     def sync(self) -> list[StoredFile | Exception]:
         self.storage.n_synced += len(self.files)
-        return [
-            self.storage.moved.get(file.path, file) if isinstance(file, StoredFile) else file for file in self.files
-        ]
+        moved = self.storage.moved
+        self.files = [moved.get(file.path, file) if isinstance(file, StoredFile) else file for file in self.files]
+        return self.files
 
 
 class MemoryStorage:

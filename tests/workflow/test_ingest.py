@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -17,17 +15,12 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
-def beside(function: Callable[[], Any]) -> Callable[[], Any]:
-    result = function()
-    return lambda: result
-
-
 class Site:
     def __init__(self, rule: ConflictRule = ConflictRule.KEEP_BOTH, **limits: int) -> None:
         self.offload, self.storage, self.index = StepOffload(), MemoryStorage(), MemoryIndex()
         self.answers: list[object] = []
         self.ingest = Ingest(
-            self.storage, self.index, self.offload, self.offload.watch, lambda: 1000.0, beside=beside, rule=rule,
+            self.storage, self.index, self.offload, self.offload.watch, lambda: 1000.0, rule=rule,
             limits=Limits(**limits),
         )  # type: ignore[arg-type]  # fmt: skip
 
