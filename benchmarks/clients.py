@@ -83,17 +83,7 @@ def storescu(folders: Sequence[Path], *, is_nodelay: bool) -> Client:
 
 def getscu(study_uid: str, *, keep_in: Path | None = None) -> Client:
     """C-GET of a study, thrown away on arrival or kept as received."""
+    keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_uid}")
     kept = ("--ignore",) if keep_in is None else ("+B", "-od", str(keep_in))
-    return Client((("getscu", *_study(study_uid), *kept, "127.0.0.1", "{port}"),), NODELAY)
-
-
-def movescu(study_uid: str, destination: str, move_port: int, *, keep_in: Path | None = None) -> Client:
-    """C-MOVE of a study to the client itself, thrown away on arrival or kept as received."""
-    kept = ("--ignore",) if keep_in is None else ("+B", "-od", str(keep_in))
-    options = ("-aem", destination, "+P", str(move_port), *kept)
-    return Client((("movescu", *_study(study_uid), *options, "127.0.0.1", "{port}"),), NODELAY)
-
-
-def _study(uid: str) -> tuple[str, ...]:
-    keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}")
-    return ("-v", "-S", "-pdu", LARGEST_PDU, "-aec", "{title}", *keys)
+    options = ("getscu", "-v", "-S", "-pdu", LARGEST_PDU, "-aec", "{title}")
+    return Client(((*options, *keys, *kept, "127.0.0.1", "{port}"),), NODELAY)

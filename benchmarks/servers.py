@@ -145,6 +145,20 @@ def storescp(folder: Path, setup: Setup) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def destination(folder: Path, port: int, *, is_keeping: bool) -> Iterator[Path]:
+    """What C-MOVE sends to: a storescp that keeps files as received, in the folder given back, or throws them away."""
+    folder.mkdir(parents=True)
+    kept = ["+B", "-od", str(folder)] if is_keeping else ["--ignore"]
+    log = folder.with_suffix(".log")
+    try:
+        with _started(["storescp", "--fork", "-pdu", "131072", *kept, str(port)], log, NODELAY) as process:
+            _wait(lambda: _listens(port), process, log)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _pacsd() -> str:
     return str(Path(sys.executable).with_name("pacsd"))
 

@@ -19,6 +19,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 LARGEST_PDU = 262144
 PENDING = (0xFF00, 0xFF01)
 _NO_DATASET = 0x0101
@@ -31,10 +32,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response message; `dataset` is b"" if there is none."""
+    """A response message; `dataset` is b"" if there is none; `n_completed` sub-operations, where counted."""
 
     status: int
     dataset: bytes
+    n_completed: int = 0
 
 
 class Association:
@@ -81,9 +83,19 @@ class Association:
         if response.status:
             raise Refused(f"C-FIND ended with status {response.status:#06x}")
 
+    def move(self, identifier: bytes, destination: str) -> Response:
+        """C-MOVE; the final response. Raises Refused for any status but Success."""
+        self._send_command(0x0021, [(0x0600, _padded(destination, b" "))], has_dataset=True)
+        self._send(0x02, identifier)
+        while (response := self._response()).status in PENDING:
+            pass
+        if response.status:
+            raise Refused(f"C-MOVE ended with status {response.status:#06x}")
+        return response
+
     def store(self, sop_instance_uid: str, n_bytes: int, parts: Iterable[bytes | memoryview]) -> Response:
         """C-STORE of a data set that comes in `parts`, `n_bytes` in all; none is kept."""
-        self._send_command(0x0001, [(0x1000, _uid_value(sop_instance_uid))], has_dataset=True)
+        self._send_command(0x0001, [(0x1000, _padded(sop_instance_uid))], has_dataset=True)
         room = self._peer_max_pdu - 6
         left = n_bytes
         for part in parts:
@@ -98,14 +110,14 @@ class Association:
     def _send_command(self, field: int, elements: list[tuple[int, bytes]], *, has_dataset: bool) -> None:
         self._message_id += 1
         all_elements = [
-            (0x0002, _uid_value(self._abstract_syntax)),
+            (0x0002, _padded(self._abstract_syntax)),
             (0x0100, struct.pack("<H", field)),
             (0x0110, struct.pack("<H", self._message_id & 0xFFFF)),
             (0x0700, struct.pack("<H", 0)),
             (0x0800, struct.pack("<H", 0 if has_dataset else _NO_DATASET)),
             *elements,
         ]
-        body = b"".join(struct.pack("<HHL", 0, tag, len(value)) + value for tag, value in all_elements)
+        body = b"".join(struct.pack("<HHL", 0, tag, len(value)) + value for tag, value in sorted(all_elements))
         self._send(0x03, struct.pack("<HHLL", 0, 0, 4, len(body)) + body)
 
     def _send(self, control: int, body: bytes) -> None:
@@ -129,7 +141,8 @@ class Association:
         values = dict(_elements(command))
         (kind,) = struct.unpack("<H", values[0x0800])
         (status,) = struct.unpack("<H", values[0x0900])
-        return Response(status, self._message() if kind != _NO_DATASET else b"")
+        (n_completed,) = struct.unpack("<H", values.get(0x1021, b"\0\0"))
+        return Response(status, self._message() if kind != _NO_DATASET else b"", n_completed)
 
     def _message(self) -> bytes:
         """The command or the data set of the next message."""
@@ -184,9 +197,9 @@ def held_instances(port: int, called: str, study_uid: str, series_uid: str) -> s
         return {str(decode(answer.dataset).SOPInstanceUID) for answer in association.find(encode(wanted))}
 
 
-def _uid_value(uid: str) -> bytes:
-    value = uid.encode()
-    return value + b"\0" * (len(value) % 2)
+def _padded(text: str, padding: bytes = b"\0") -> bytes:
+    value = text.encode()
+    return value + padding * (len(value) % 2)
 
 
 def _elements(command: bytes) -> Iterator[tuple[int, bytes]]:
