@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from pacsd.config.sections import Config
@@ -25,13 +24,14 @@ from pacsd.dicom.scp.store import Store
 from pacsd.dicom.scu.connect import Network
 from pacsd.dicom.scu.destination import Destinations
 from pacsd.dicom.storage_classes import STORAGE_SOP_CLASSES
+from pacsd.dicom.upkeep import Upkeep
 from pacsd.dicom.wire import dimse
 from pacsd.index.database import Database
 from pacsd.index.jobs import JobQueue
 from pacsd.index.pacs_index import PacsIndex
 from pacsd.index.peers import PeerTable
 from pacsd.model.errors import OutOfResources, PacsError
-from pacsd.model.objects import ConflictRule, NewInstance, ObjectHeader, StoredFile
+from pacsd.model.objects import ConflictRule
 from pacsd.runtime.listen import Listener
 from pacsd.runtime.logs import get_logger
 from pacsd.runtime.offload import Offload
@@ -39,7 +39,6 @@ from pacsd.runtime.processes import ProcessPool
 from pacsd.runtime.services import Role, Step
 from pacsd.storage.pool import Pool
 from pacsd.storage.pools import Pools
-from pacsd.storage.recover import recover
 from pacsd.storage.server import FileServer
 from pacsd.workflow.ingest import Ingest, Limits
 
@@ -114,8 +113,6 @@ def make_role(config: Config, worker: int) -> Role:
         lambda full: _limit(listener, full=full, shared=config.dicom.workers > 1),
     )  # fmt: skip
     listener = Listener("dicom", acceptor, config.dicom.bind, config.dicom.port, reactor)
-    checkpoints = LoopingCall(lambda: _checkpoint(writing, files, index))
-    checkpoints.clock = reactor
 
     def stop_threads(limit_s: float) -> Awaitable[object]:
         return Deferred.fromCoroutine(_stop_all((writing, reading, asking), limit_s, reactor.callLater))
@@ -126,12 +123,7 @@ def make_role(config: Config, worker: int) -> Role:
             Step("database", stop=lambda _: database.close()),
             Step("processes", stop=lambda _: processes.stop()),
             Step("threads", stop=stop_threads),
-            Step(
-                "pools",
-                lambda: writing.run(_open, pools, converter, index, ingest),
-                lambda _: writing.run(_close, files, index),
-            ),
-            Step("checkpoints", lambda: _start(checkpoints), lambda _: checkpoints.stop()),
+            Upkeep(files, index, ingest, writing, reactor, converter.prepare),
             reporter,
             Step("associations", stop=acceptor.drain),
             listener,
@@ -168,47 +160,6 @@ def _limit(listener: Listener, *, full: bool, shared: bool) -> None:
         listener.resume()
 
 
-def _open(pools: Pools, converter: ProcessConverter, index: PacsIndex, ingest: Ingest) -> None:
-    """Bring files and rows to one state before the port opens (DESIGN §2). Worker thread."""
-    converter.prepare()
-    adopter = Adopter(ingest)
-    report = recover(pools, index.missing, adopter.adopt, checkpoint=index.checkpoint)
-    if report.n_directories:
-        log.info("recovered", n_directories=report.n_directories, n_files=report.n_files, n_adopted=report.n_adopted,
-                 n_quarantined=report.n_quarantined, n_parts_removed=report.n_parts_removed)  # fmt: skip
-    for pool in pools:
-        if not pool.read_only and not pool.writable():
-            log.error("pool-unavailable", pool=pool.name, cause=pool.reason)
-
-
-class Adopter:
-    """Takes sealed files into the index that have no row: after a crash, or when an index is made anew."""
-
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
-
-    def adopt(self, file: StoredFile, header: ObjectHeader) -> None:
-        """Record one file. Raises errors.PacsError when it can't be."""
-        (answer,) = self._ingest.record([NewInstance(header, file, time.time())])
-        if isinstance(answer, PacsError):
-            raise answer
-
-
-def _close(files: FileServer, index: PacsIndex) -> None:
-    files.close(index.checkpoint)
-
-
 async def _stop_all(offloads: Sequence[Offload], limit_s: float, call_later: Callable[..., object]) -> None:
     for offload in offloads:
         await offload.stop(limit_s, call_later)
-
-
-def _checkpoint(writing: Offload, files: FileServer, index: PacsIndex) -> Awaitable[object]:
-    def failed(failure: Failure) -> None:
-        log.warning("checkpoint-failed", error=failure.value)
-
-    return writing.run(files.checkpoint, index.checkpoint).addErrback(failed)
-
-
-def _start(checkpoints: LoopingCall) -> None:
-    checkpoints.start(CHECKPOINT_S, now=False)

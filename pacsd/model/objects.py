@@ -63,7 +63,8 @@ class NewInstance:
 
     Attributes:
         received_at: seconds since the epoch, UTC.
-        source_ae: calling AE title; for an import or a rebuild the one in the file's meta. source_address: the peer's IP address or ''.
+        source_ae: calling AE title; for an import or a rebuild the one in the file's meta.
+        source_address: the peer's IP address or ''.
         called_ae: the AE title that was called.
         outbox: jobs written in the same transaction.
     """

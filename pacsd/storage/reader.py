@@ -27,12 +27,13 @@ class FileReader:
         OutOfResources: it can't be opened now.
     """
 
-    __slots__ = ("_fd", "dataset_offset", "meta", "size_bytes", "transfer_syntax_uid")
+    __slots__ = ("_fd", "dataset_offset", "meta", "size_bytes", "transfer_syntax_uid", "written_at")
 
     def __init__(self, path: str, size_bytes: int | None = None) -> None:
         self._fd = _open(path)
         try:
-            self.size_bytes = os.fstat(self._fd).st_size
+            found = os.fstat(self._fd)
+            self.size_bytes, self.written_at = found.st_size, found.st_mtime
             meta = read_meta(self._fd, self.size_bytes)
         except OSError as error:
             self.close()

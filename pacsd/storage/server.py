@@ -111,6 +111,14 @@ class FileServer:
         """Open for reading. Raises errors.IntegrityError when it is missing or has another size."""
         return FileReader(self.pools.path(file), file.size_bytes)
 
+    def came_from(self, file: StoredFile) -> tuple[float, str]:
+        """When a sealed file was written (seconds since the epoch) and the station that its meta names as its source.
+
+        Raises errors.IntegrityError, errors.OutOfResources.
+        """
+        with FileReader(self.pools.path(file)) as reader:
+            return reader.written_at, reader.meta.source_ae
+
     def checkpoint(self, index_checkpoint: Callable[[], None]) -> int:
         """Retire the directories that are full and settled; returns how many. Call it every minute.
 

@@ -18,7 +18,6 @@ from pacsd.model.errors import OutOfResources, PacsError
 from pacsd.model.objects import ConflictRule, NewInstance, ObjectHeader, StoredFile
 from pacsd.storage.pool import Pool
 from pacsd.storage.pools import Pools
-from pacsd.storage.reader import FileReader
 from pacsd.storage.recover import RecoveryReport, recover
 from pacsd.storage.server import FileServer
 from pacsd.workflow.ingest import Ingest
@@ -58,9 +57,7 @@ class Site:
 
         Raises: errors.IntegrityError, errors.OutOfResources.
         """
-        with FileReader(self.pools.path(file)) as reader:
-            source_ae = reader.meta.source_ae
-        return NewInstance(header, file, self.written_at(file), source_ae)
+        return NewInstance(header, file, *self.files.came_from(file))
 
     def adopt(self, file: StoredFile, header: ObjectHeader) -> None:
         """Record a proven file that has no row. Raises errors.PacsError when it can't be."""
