@@ -41,6 +41,7 @@ venv: $(TEST)
 rendered: $(TEST)
 	$(VENV)/bin/python -m pacsd.config.render > etc/pacsd.toml
 	$(VENV)/bin/python -m pacsd.config.render manual > docs/configuration.md
+	$(VENV)/bin/python -m pacsd.dicom.conformance > docs/dicom-conformance.md
 
 peers:
 	.ci/install-packages $(PEERS)
