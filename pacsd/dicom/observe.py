@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
-
 from pacsd.model.objects import Outcome
 from pacsd.runtime import metrics
 from pacsd.runtime.logs import get_logger
@@ -20,7 +18,7 @@ _STORED = metrics.counter(
 _BYTES = metrics.counter("pacsd_dicom_stored_bytes", "Bytes of data sets received, by sender.", ["station"])
 _FLAGS = metrics.counter("pacsd_dicom_stored_flags", "Oddities found in objects that were stored.", ["flag"])
 
-_counters: dict[tuple[str, Outcome | None], tuple[Counter, Counter]] = {}
+_counters: dict[tuple[str, Outcome | None], tuple[metrics.Counter, metrics.Counter]] = {}
 
 
 def stored(origin: Origin, outcome: Outcome | None, size_bytes: int, flags: frozenset[str]) -> None:
