@@ -310,9 +310,14 @@ class Intake:
     def answered(self, answer: Receipt | PacsError) -> None:
         """Called by the commit when it has ended."""
         self._waiting = []
+        self._n_waiting = 0
         done, self._done = self._done, None
         if done is not None:
             done(answer)
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            # The last piece was large enough to pause the sender, and no write of its own ended that pause.
+            resume()
 
     def write_rest(self) -> None:
         """Write what wasn't yet. Worker thread of the commit; nothing adds to the object then."""

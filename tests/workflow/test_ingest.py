@@ -79,6 +79,19 @@ def test_large_objects_are_written_while_they_arrive_and_the_sender_is_paused() 
     assert outcome(site.answers[0]) is Outcome.STORED
 
 
+def test_a_sender_paused_by_the_last_piece_of_an_object_goes_on_with_the_next_one() -> None:
+    site = Site(flush_bytes=10, high_bytes=30)
+    intake = site.begin("1.1")
+    intake.add(b"a" * 15)
+    resumed: list[bool] = []
+    assert not intake.add(b"b" * 40)
+    intake.when_writable(lambda: resumed.append(True))
+    intake.finish(site.answers.append)
+    site.offload.run_all()
+    assert outcome(site.answers[0]) is Outcome.STORED
+    assert resumed == [True]
+
+
 def test_the_header_is_read_from_the_object_whether_it_was_flushed_or_not() -> None:
     site = Site(flush_bytes=8)
     site.store("1.1", b"short")
