@@ -12,10 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydicom.datadict import keyword_for_tag
-from twisted.internet import task
-from twisted.internet.defer import Deferred
-
 from pacsd.cli.peer import say
 from pacsd.config.sections import Config
 from pacsd.dicom.association import Association, AssociationLost, AssociationRejected, AssociationSettings, DimseTimeout
@@ -32,10 +28,12 @@ from pacsd.index.database import Database
 from pacsd.index.pacs_index import PacsIndex
 from pacsd.model.attributes import QUERY_RETRIEVE_LEVEL, SOP_CLASSES_IN_STUDY
 from pacsd.model.dataset import Dataset, Element
+from pacsd.model.dictionary import keyword_of
 from pacsd.model.objects import ConflictRule, Peer
 from pacsd.model.query import Root, Selector
 from pacsd.model.syntax import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from pacsd.runtime.offload import Offload
+from pacsd.runtime.once import Interrupted, run_once
 from pacsd.storage.pool import Pool
 from pacsd.storage.pools import Pools
 from pacsd.storage.server import FileServer
@@ -88,31 +86,23 @@ class Call:
 
 def run(action: str, call: Call) -> int:
     """Run one call in the reactor; returns the exit status."""
-    outcome: list[int | BaseException] = []
 
-    async def main(reactor: Any) -> None:
+    async def main(reactor: Any) -> int:
         dicom = call.config.dicom
         settings = AssociationSettings(
             dicom.max_pdu_length_bytes, artim_s=dicom.artim_s, dimse_timeout_s=dicom.dimse_timeout_s
         )
         call.network = Network(reactor, Offload("peer", 4, 256), settings)
         try:
-            outcome.append(await ACTIONS[action](call))
+            return await ACTIONS[action](call)
         except _UNAVAILABLE as error:
             say(f"{call.peer.ae_title}: {error}")
-            outcome.append(os.EX_UNAVAILABLE)
-        except BaseException as error:  # noqa: BLE001 - raised again outside of the reactor
-            outcome.append(error)
+            return os.EX_UNAVAILABLE
 
     try:
-        task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
-    except SystemExit:
-        if not outcome:
-            return 130
-    result = outcome[0]
-    if isinstance(result, BaseException):
-        raise result
-    return result
+        return run_once(main)
+    except Interrupted:
+        return 130
 
 
 async def call_echo(call: Call) -> int:
@@ -152,7 +142,7 @@ async def call_find(call: Call) -> int:
 
 def _named(answer: Dataset) -> dict[str, Any]:
     return {
-        keyword_for_tag(tag) or f"{tag:08X}": _value(element)
+        keyword_of(tag) or f"{tag:08X}": _value(element)
         for tag, element in answer.items()
         if tag != QUERY_RETRIEVE_LEVEL
     }

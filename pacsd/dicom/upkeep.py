@@ -84,8 +84,14 @@ class Upkeep:
             places=lambda digests: index.database.read(lambda connection: places(connection, digests)),
         )  # fmt: skip
         if report.n_directories:
-            log.info("recovered", n_directories=report.n_directories, n_files=report.n_files,
-                     n_adopted=report.n_adopted, n_quarantined=report.n_quarantined, n_parts_removed=report.n_parts_removed)  # fmt: skip
+            log.info(
+                "recovered",
+                n_directories=report.n_directories,
+                n_files=report.n_files,
+                n_adopted=report.n_adopted,
+                n_quarantined=report.n_quarantined,
+                n_parts_removed=report.n_parts_removed,
+            )
 
     def _look_after(self) -> Any:
         def failed(failure: Failure) -> None:

@@ -53,3 +53,10 @@ def tag_of(keyword: str) -> int:
     if tag is None:
         raise KeyError(keyword)
     return int(tag)
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of a tag; '' for private and unknown ones."""
+    from pydicom.datadict import keyword_for_tag
+
+    return keyword_for_tag(tag)
