@@ -59,4 +59,4 @@ def keyword_of(tag: int) -> str:
     """The keyword of a tag; '' for private and unknown ones."""
     from pydicom.datadict import keyword_for_tag
 
-    return keyword_for_tag(tag)
+    return str(keyword_for_tag(tag))
