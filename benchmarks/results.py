@@ -23,7 +23,7 @@ class Comparison:
 
     Attributes:
         least, aim: goals for our figure in multiples of Orthanc's.
-        commands: of the client.
+        commands: of the client, then of the servers.
         about: how much work, in words.
     """
 
@@ -31,12 +31,14 @@ class Comparison:
     unit: str
     least: float
     aim: float
-    commands: tuple[str, ...]
+    commands: list[str]
     about: str
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
-    def add(self, server: str, sample: Sample) -> None:
-        """A server's figure of the running round."""
+    def add(self, server: str, command: str, sample: Sample) -> None:
+        """A server's figure of the running round, and how the server was started."""
+        if command not in self.commands:
+            self.commands.append(command)
         self.samples.setdefault(server, []).append(sample)
 
     def ratios(self) -> list[float]:
@@ -52,19 +54,15 @@ class Comparison:
         """The same with the client's start in it."""
         return statistics.median(sample.with_start for sample in self.samples[server])
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A kind of query at two sizes of the index; latencies in ms. `ratio` is p95 to p95."""
+    """A kind of query at two sizes of the index; latencies in ms, `n_answers` the mean of one query."""
 
     title: str
     n_small: int
     n_large: int
-    n_answers: int
+    n_answers: float
     n_queries: int
     p50_small_ms: float
     p95_small_ms: float
@@ -81,7 +79,10 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peaks over all processes of pacsd, in bytes, while objects arrive."""
+    """Peaks over all processes of pacsd, in bytes, while objects arrive.
+
+    `high_water_rss` is the kernel's own record, from each process' start and added up: no sample is missed in it.
+    """
 
     n_objects: int
     object_bytes: int
@@ -89,9 +90,41 @@ class Memory:
     idle_pss: int
     peak_pss: int
     peak_rss: int
+    high_water_rss: int
     n_processes: int
     least: int
     aim: int
+
+
+SECTIONS = ("store", "retrieve", "query", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one part of a run found.
+
+    Attributes:
+        conditions: machine, versions, options; what: value.
+    """
+
+    conditions: dict[str, str]
+    comparisons: tuple[Comparison, ...] = ()
+    growths: tuple[Growth, ...] = ()
+    memory: Memory | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Section:
+        """The inverse."""
+        comparisons = []
+        for given in plain["comparisons"]:
+            samples = {name: [Sample(**sample) for sample in values] for name, values in given["samples"].items()}
+            comparisons.append(Comparison(**{**given, "samples": samples}))
+        memory = Memory(**plain["memory"]) if plain["memory"] else None
+        return cls(plain["conditions"], tuple(comparisons), tuple(Growth(**one) for one in plain["growths"]), memory)
 
 
 def percentile(values: list[float], percent: int) -> float:

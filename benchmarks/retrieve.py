@@ -33,7 +33,9 @@ class NotGivenBack(Exception):
     """A server answered with less, or with other bytes, than it had received."""
 
 
-def measure(folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: Callable[[str], None]) -> list[Comparison]:
+def measure(
+    folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: Callable[[str], None]
+) -> list[Comparison]:
     """Images/s of both, the start of getscu's process taken off; C-MOVE is asked for by a client that runs already."""
     sent = Scanner(folder / "sent", seed=2).series(CT, N_IMAGES // 10 if is_quick else N_IMAGES)
     setup = replace(setup, move_port=servers.free_port(), environment=NODELAY)
@@ -43,10 +45,10 @@ def measure(folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: C
     about = f"{n_images} images, {sent.n_bytes / 1e6:.0f} MB"
     shown = get.shown("TITLE").replace(sent.study_uid, "UID")
     compared = (
-        Comparison(f"C-GET of {n_images} CT", "images/s", LEAST, AIM, (shown,),
+        Comparison(f"C-GET of {n_images} CT", "images/s", LEAST, AIM, [shown],
                    f"{about}; start of the receiver: {start_s * 1000:.0f} ms"),
         Comparison(f"C-MOVE of {n_images} CT", "images/s", LEAST, AIM,
-                   ("TCP_NODELAY=1 storescp --fork -pdu 131072 --ignore PORT", "benchmarks.wire.Association.move"),
+                   ["TCP_NODELAY=1 storescp --fork -pdu 131072 --ignore PORT"],
                    about),
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
@@ -63,7 +65,7 @@ def measure(folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: C
                 for server in running if number % 2 == 0 else running[::-1]:
                     seconds = work(sent, server)
                     net = seconds - start_s if work is _get else seconds
-                    comparison.add(server.name, Sample(n_images / net, n_images / seconds))
+                    comparison.add(server.name, server.command, Sample(n_images / net, n_images / seconds))
                     say(f"run {number + 1}: {comparison.title}: {server.name} {n_images / net:.0f}/s")
     return list(compared)
 

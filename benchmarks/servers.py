@@ -27,7 +27,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Server:
     """One running server. `folder` holds all that it keeps; `command` is how it was started, without paths."""
 
@@ -112,12 +112,14 @@ def orthanc(folder: Path, setup: Setup) -> Iterator[Server]:
     """Orthanc with its default durability and index; only open to unknown peers and without password."""
     folder.mkdir(parents=True)
     port, web_port = free_port(), free_port()
-    settings = {
+    settings: dict[str, object] = {
         "Name": "bench", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
         "DicomAet": "ORTHANC", "DicomPort": port, "HttpPort": web_port, "AuthenticationEnabled": False,
         "Plugins": [], "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True, "DicomModalities": {"move": [MOVE_DESTINATION, "127.0.0.1", setup.move_port]},
+        "DicomAlwaysAllowMove": True,
     }  # fmt: skip
+    if setup.move_port:
+        settings["DicomModalities"] = {"move": [MOVE_DESTINATION, "127.0.0.1", setup.move_port]}
     (folder / "orthanc.json").write_text(json.dumps(settings, indent=1))
     log = folder / "log"
     try:
@@ -203,7 +205,7 @@ def _wait(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: P
     end = time.monotonic() + START_TIMEOUT_S
     while not is_ready():
         if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"{process.args} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.05)
 
 

@@ -62,16 +62,23 @@ class _Prepared:
     comparison: Comparison
 
 
-def measure(folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: Callable[[str], None]) -> list[Comparison]:
+def measure(
+    folder: Path, setup: Setup, n_rounds: int, *, is_quick: bool, say: Callable[[str], None]
+) -> list[Comparison]:
     """All cases; rates in objects/s, the start of the sender's process taken off."""
     scanner = Scanner(folder / "sent")
-    prepared = [_prepare(scanner, replace(case, n_objects=case.n_objects // 10) if is_quick else case) for case in CASES]
+    warm_up = storescu([scanner.series(CT, 2).folder for _ in range(4)], is_nodelay=True)
+    prepared = [
+        _prepare(scanner, replace(case, n_objects=case.n_objects // 10) if is_quick else case) for case in CASES
+    ]
     for number in range(n_rounds):
         with _all_servers(folder / f"round-{number}", setup) as (best, stock):
+            for server in {*best, *stock}:
+                warm_up.run(server.ae_title, server.port)
             for one in prepared:
                 for server in _turn(stock if one.case.is_stock else best, number):
                     sample = _run(one, server)
-                    one.comparison.add(server.name, sample)
+                    one.comparison.add(server.name, server.command, sample)
                     say(f"round {number + 1}: {one.case.title}: {server.name} {sample.value:.0f}/s")
     return [one.comparison for one in prepared]
 
@@ -83,7 +90,7 @@ def _prepare(scanner: Scanner, case: Case) -> _Prepared:
     start_s = client.start_cost_s()
     n_bytes = sum(one.n_bytes for one in series) // (share * case.n_associations)
     comparison = Comparison(
-        case.title, "objects/s", case.least, case.aim, (client.shown("TITLE"),),
+        case.title, "objects/s", case.least, case.aim, [client.shown("TITLE")],
         f"{share * case.n_associations} objects of {n_bytes} bytes; start of the sender: {start_s * 1000:.0f} ms",
     )  # fmt: skip
     return _Prepared(case, series, client, start_s, comparison)

@@ -180,7 +180,7 @@ def encode(dataset: Dataset) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_dataset(buffer, dataset)
-    return buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def decode(data: bytes) -> Dataset:
