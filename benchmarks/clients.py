@@ -54,7 +54,7 @@ class Client:
     def shown(self, title: str) -> str:
         """The first command as a person would type it."""
         words = [word.format(title=title, port="PORT") for word in self.commands[0]]
-        words = [Path(word).name if Path(word).is_absolute() else word for word in words]
+        words = ["FOLDER" if Path(word).is_absolute() else word for word in words]
         return " ".join([*(f"{name}={value}" for name, value in self.environment.items()), *words])
 
     def _run(self, title: str, port: int) -> tuple[float, list[tuple[int, str]]]:

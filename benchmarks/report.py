@@ -140,7 +140,7 @@ def _commands(sections: Iterable[Section]) -> str:
     for section in sections:
         for one in section.comparisons:
             found.update(dict.fromkeys(one.commands))
-    return "\n".join(["```", "make bench", *found, "```\n"])
+    return "\n".join(["```", "make bench", "pacsd init --state site --open", *found, "```\n"])
 
 
 def _conditions(sections: Mapping[str, Section]) -> str:

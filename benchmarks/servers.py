@@ -104,7 +104,7 @@ def running_site(folder: Path, config: Path, port: int) -> Iterator[Server]:
     command = [_pacsd(), "run", "--config", str(config)]
     with _started(command, log, {}) as process:
         _wait(lambda: b"pacsd ready" in log.read_bytes(), process, log)
-        yield Server("pacsd", "PACSD", port, folder, process, "pacsd run --config pacsd.toml")
+        yield Server("pacsd", "PACSD", port, folder, process, "pacsd run --config site/pacsd.toml")
 
 
 @contextlib.contextmanager
