@@ -6,7 +6,8 @@ journal file whose lock can be taken is therefore a dead worker's, and `recover`
 only.
 
 The file goes when the folder is full (or its day is over), every object sealed in it is settled (has its
-row, or was removed) and the index has made those rows durable. See docs/adr/0002.
+row, or was removed), none is durable by the seal log only, and the index has made those rows durable. See
+docs/adr/0002 and 0010.
 """
 
 # One call is one system call here, on paths that are joined once.
@@ -36,7 +37,7 @@ class OpenDirectory:
     """
 
     __slots__ = (
-        "_journal_fd", "_lock", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path",
+        "_journal_fd", "_lock", "_n_logs", "_n_open", "_pending", "_recorded", "closed", "day", "fd", "journal_path",
         "n_reserved", "path", "pool", "pool_failures",
     )  # fmt: skip
 
@@ -51,6 +52,7 @@ class OpenDirectory:
         self.n_reserved = 0
         self._journal_fd = journal_fd
         self._lock = threading.Lock()
+        self._n_logs = 0
         self._n_open = 0
         self._pending: dict[bytes, int] = {}
         self._recorded: set[bytes] = set()
@@ -103,6 +105,20 @@ class OpenDirectory:
             except FileNotFoundError:
                 return
 
+    def depend(self, n: int = 1) -> None:
+        """Some files here are durable by one more segment of the seal log only; -1: by one less."""
+        with self._lock:
+            self._n_logs += n
+
+    def replace(self, part: str, digest: bytes) -> None:
+        """Rename a durable part file over a published file, or drop it when that was removed. Raises OSError."""
+        name = digest.hex() + ".dcm"
+        with self._lock:
+            if os.access(name, os.F_OK, dir_fd=self.fd):
+                os.rename(part, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            else:
+                os.unlink(part, dir_fd=self.fd)
+
     def _end_pending(self, digest: bytes) -> bool:
         count = self._pending.get(digest, 0)
         if count > 1:
@@ -112,9 +128,9 @@ class OpenDirectory:
         return count > 0
 
     def is_settled(self) -> bool:
-        """Closed, with nothing being written and nothing waiting for its row."""
+        """Closed, with nothing being written, nothing waiting for its row and nothing that only the seal log holds."""
         with self._lock:
-            return self.closed and not self._n_open and not self._pending
+            return self.closed and not self._n_open and not self._n_logs and not self._pending
 
     def retire(self) -> None:
         """Remove the journal file: the index knows all of this folder durably. Raises OSError.

@@ -17,6 +17,7 @@ from pacsd.model.errors import OutOfResources
 from pacsd.model.objects import StoredFile
 from pacsd.storage.journal import MAX_FILES, Journal, OpenDirectory
 from pacsd.storage.pool import PROCESS_ERRNOS, Pool, PoolUnavailable, errno_text
+from pacsd.storage.seallog import SEGMENT_BYTES, SealLog
 
 
 class Pools:
@@ -26,6 +27,7 @@ class Pools:
         pools: in the order of preference.
         run: id of this worker process, unique among all that ever ran; random unless given.
         max_files_per_directory: slots after which a new directory is opened.
+        log_segment_bytes: size of each of the two files of a seal log.
         utc: seconds since the epoch.
     """
 
@@ -35,6 +37,7 @@ class Pools:
         *,
         run: str = "",
         max_files_per_directory: int = MAX_FILES,
+        log_segment_bytes: int = SEGMENT_BYTES,
         utc: Callable[[], float] = time.time,
     ) -> None:
         if len({pool.name for pool in pools}) != len(pools):
@@ -47,6 +50,7 @@ class Pools:
         self._journals = {
             pool.name: Journal(pool, run, self._register, max_files=max_files_per_directory, utc=utc) for pool in pools
         }
+        self._logs = {pool.name: SealLog(pool, run, segment_bytes=log_segment_bytes) for pool in pools}
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools)
@@ -76,14 +80,37 @@ class Pools:
             if pool.name in tried or not pool.writable():
                 continue
             try:
-                return self._journals[pool.name].reserve()
+                reserved = self._journals[pool.name].reserve()
             except OSError as error:
                 if error.errno in PROCESS_ERRNOS:
                     raise OutOfResources(f"it can't be written: {errno_text(error)}") from error
                 pool.fail(error)
             except PoolUnavailable as error:
                 pool.fail(OSError(errno.ENODEV, error.comment), error.comment)
+            else:
+                self._logs[pool.name].wanted = True
+                return reserved
         raise OutOfResources("no pool can take it: " + (self._reasons() or "none is writable"))
+
+    @property
+    def keep_small(self) -> bool:
+        """Whether a small object should be kept in memory until it is sealed, since there is a seal log."""
+        return any(log.is_ready for log in self._logs.values())
+
+    def log_of(self, pool: Pool) -> SealLog:
+        """This worker's seal log in one of the pools."""
+        return self._logs[pool.name]
+
+    def flush_logs(self, *, everything: bool = False) -> None:
+        """See `SealLog.flush`. Raises OSError when some pool couldn't, after all others were flushed."""
+        failure: OSError | None = None
+        for log in self._logs.values():
+            try:
+                log.flush(everything=everything)
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def directory_of(self, file: StoredFile) -> OpenDirectory | None:
         """This worker's directory that holds the file, while its journal file is there."""
@@ -119,11 +146,13 @@ class Pools:
     def close(self, checkpoint: Callable[[], None] | None = None) -> None:
         """Stop writing.
 
-        With `checkpoint` (makes the index's rows durable) what is settled leaves no journal file; what
-        isn't stays for `recover`.
+        The seal logs are flushed. With `checkpoint` (makes the index's rows durable) what is settled leaves no journal
+        file; what isn't stays for `recover`.
         """
         for journal in self._journals.values():
             journal.close()
+        for log in self._logs.values():
+            log.close()
         settled = self.closed_directories()
         if checkpoint is not None and settled:
             checkpoint()

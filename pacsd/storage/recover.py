@@ -1,6 +1,7 @@
 """After a crash: finding what was sealed but may have no row, and making a whole index from the pools alone.
 
-`recover` looks at the directories of dead workers only (see `journal`). For each: part files go, files that
+`recover` looks at the directories of dead workers only (see `journal`). First their seal logs are replayed (see
+`seallog_recover`). Then for each directory: part files go, files that
 the index lacks are proven by their digest, made durable and adopted; what doesn't fit its name is moved
 aside; what the index names in another place (it was sent again while this worker was dead) goes if that
 copy is proven. Then the index makes its rows durable, and only then the journal file goes. Killed at any point, it
@@ -25,6 +26,7 @@ from pacsd.model.objects import ObjectHeader, StoredFile
 from pacsd.storage.header import read_file_header
 from pacsd.storage.pool import JOURNAL, QUARANTINE, Pool, PoolUnavailable, errno_text, sync_directory
 from pacsd.storage.reader import file_digest
+from pacsd.storage.seallog_recover import has_log, replay_logs
 from pacsd.storage.walk import batches, is_object_directory, list_directory, object_directories
 
 Missing = Callable[[Sequence[bytes]], set[bytes]]
@@ -51,6 +53,8 @@ class RecoveryReport:
     directory: str = ""
     n_directories: int = 0
     n_files: int = 0
+    n_restored: int = 0
+    """Files written anew from a dead worker's seal log."""
     n_adopted: int = 0
     n_quarantined: int = 0
     n_left_out: int = 0
@@ -161,6 +165,7 @@ def _recover_pool(pool: Pool, recovery: _Recovery, progress: Progress, checkpoin
     """Entries in groups, each with its checkpoint: a long list of dead workers needs few descriptors."""
     report = recovery.report
     folder = pool.path(JOURNAL)
+    report.n_restored += replay_logs(pool, _take_entry)
     names = sorted(name for name in os.listdir(folder) if _is_entry(folder, name))
     for start in range(0, len(names), _MAX_ENTRIES_AT_ONCE):
         held: list[tuple[str, int]] = []
@@ -168,6 +173,9 @@ def _recover_pool(pool: Pool, recovery: _Recovery, progress: Progress, checkpoin
             for name in names[start : start + _MAX_ENTRIES_AT_ONCE]:
                 fd = _take_entry(f"{folder}/{name}")
                 if fd is None:
+                    continue
+                if _is_logged(pool, name, report):
+                    os.close(fd)
                     continue
                 held.append((name, fd))
                 if name.startswith("."):
@@ -191,6 +199,14 @@ def _recover_pool(pool: Pool, recovery: _Recovery, progress: Progress, checkpoin
                 os.close(fd)
         if held:
             sync_directory(folder)
+
+
+def _is_logged(pool: Pool, name: str, report: RecoveryReport) -> bool:
+    """Whether another process is still at this worker's seal log; one that has died meanwhile is replayed here."""
+    if has_log(pool, name):
+        report.n_restored += replay_logs(pool, _take_entry)
+        return has_log(pool, name)
+    return False
 
 
 def _is_entry(folder: str, name: str) -> bool:

@@ -1,8 +1,11 @@
-"""Group commit of complete objects: final names first, then one round of syncs for all (docs/adr/0002, 0003).
+"""Group commit of complete objects: the seal log or final names first, then one round of syncs (docs/adr/0002, 0003).
 
-Order for a group: rename each to its digest, start to write all, fdatasync each, fsync each directory once. A name
-that is a digest can be judged after a power cut, so the rename needs no sync before it, and it shares the file
-system's transaction with the data. An object is visible when the index has its row, not when its name appears.
+Order for a group without a log: rename each to its digest, start to write all, fdatasync each, fsync each directory
+once. A name that is a digest can be judged after a power cut, so the rename needs no sync before it, and it shares the
+file system's transaction with the data. An object is visible when the index has its row, not when its name appears.
+
+Small objects are written to the seal log first, if there is one (docs/adr/0010): the log's sync is all that is waited
+for, and their files get their names meanwhile.
 
 The two halves are apart, so that rows can be prepared while the disk works: `begin_seal` names, `Sealing.sync` waits.
 """
@@ -15,6 +18,8 @@ from collections.abc import Sequence
 from pacsd.model.errors import PacsError
 from pacsd.model.objects import StoredFile
 from pacsd.storage.journal import OpenDirectory
+from pacsd.storage.seallog import LogGroup, SealLog
+from pacsd.storage.sealrecord import Record
 from pacsd.storage.staging import StagedFile
 from pacsd.storage.writeback import start_writeback
 
@@ -30,19 +35,25 @@ def seal(staged: Sequence[StagedFile]) -> list[StoredFile | Exception]:
 
 def begin_seal(staged: Sequence[StagedFile]) -> Sealing:
     """Give each object its final name and have the kernel begin to write. Blocks, but not for the disk."""
-    results: list[StoredFile | Exception] = []
-    waiting: list[int] = []
-    for place, one in enumerate(staged):
-        try:
-            one.publish()
-        except (PacsError, ValueError, OSError) as error:
-            results.append(error)
-        else:
-            results.append(one.sealed_as())
-            waiting.append(place)
-    for place in waiting:
-        start_writeback(staged[place].fd)
-    return Sealing(staged, results, waiting)
+    sealing = Sealing(staged)
+    sealing.begin()
+    return sealing
+
+
+class _Logged:
+    """Objects of one group in one log.
+
+    Attributes:
+        directories: by place, where each file was to be made when the log was written.
+        places: of those whose files are there; the others found another pool, or none.
+    """
+
+    __slots__ = ("directories", "group", "places")
+
+    def __init__(self, group: LogGroup, directories: dict[int, OpenDirectory]) -> None:
+        self.group = group
+        self.directories = directories
+        self.places: list[int] = []
 
 
 class Sealing:
@@ -53,19 +64,81 @@ class Sealing:
             its object to another pool, which shows as another entry here.
     """
 
-    def __init__(self, staged: Sequence[StagedFile], files: list[StoredFile | Exception], waiting: list[int]) -> None:
-        self.files = files
+    def __init__(self, staged: Sequence[StagedFile]) -> None:
+        self.files: list[StoredFile | Exception] = []
         self._staged = staged
-        self._waiting = waiting
+        self._waiting: list[int] = []
+        self._results: dict[int, StoredFile | Exception] = {}
+        self._logged: list[_Logged] = []
+        self._over = False
+
+    def begin(self) -> None:
+        """Log, name, begin to write; called once, by `begin_seal`."""
+        self._log()
+        logged = {place: way for way in self._logged for place in way.directories}
+        for place, one in enumerate(self._staged):
+            try:
+                one.publish()
+            except (PacsError, ValueError, OSError) as error:
+                self.files.append(error)
+            else:
+                self.files.append(one.sealed_as())
+                way = logged.get(place)
+                if way is not None and way.directories[place] is one.directory:
+                    way.places.append(place)
+                else:
+                    self._waiting.append(place)
+        for place in self._waiting:
+            start_writeback(self._staged[place].fd)
+        self._results.update(enumerate(self.files))
 
     def sync(self) -> list[StoredFile | Exception]:
-        """Wait until each object and its directory entry are durable; to be called once, in any thread."""
-        results = dict(enumerate(self.files))
-        waiting = self._waiting
-        while waiting:
-            waiting = _sync_round(self._staged, waiting, results)
-        self.files = [results[place] for place in range(len(results))]
+        """Wait until each object and its directory entry are durable.
+
+        In any thread, by one at a time; it may be called again. To be called for each group, or its log is never
+        flushed.
+        """
+        if not self._over:
+            self._over = True
+            self._sync_files(self._waiting)
+            self._sync_logs()
+            self.files = [self._results[place] for place in range(len(self._results))]
         return self.files
+
+    def _log(self) -> None:
+        """Write what is small to the log of the pool where its file will be."""
+        by_log: dict[SealLog, list[tuple[int, Record]]] = {}
+        for place, one in enumerate(self._staged):
+            try:
+                logged = one.logged()
+            except PacsError:
+                continue  # `publish` meets it again
+            if logged is not None:
+                log, record = logged
+                by_log.setdefault(log, []).append((place, record))
+        for log, entries in by_log.items():
+            group = log.append([record for _, record in entries])
+            if group is not None:
+                directories = {place: self._staged[place].directory for place, _ in entries}
+                self._logged.append(_Logged(group, directories))
+
+    def _sync_logs(self) -> None:
+        """Wait for the logs; where one failed the files themselves are synced."""
+        for way in self._logged:
+            placed: list[tuple[OpenDirectory, bytes]] = []
+            try:
+                way.group.sync()
+                for place in way.places:
+                    file = self._results[place] = self._staged[place].close()
+                    placed.append((way.directories[place], file.digest))
+            except OSError:
+                self._sync_files(way.places)
+            finally:
+                way.group.end(placed)
+
+    def _sync_files(self, waiting: list[int]) -> None:
+        while waiting:
+            waiting = _sync_round(self._staged, waiting, self._results)
 
 
 def _sync_round(

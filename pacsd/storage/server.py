@@ -119,6 +119,19 @@ class FileServer:
         with FileReader(self.pools.path(file)) as reader:
             return reader.written_at, reader.meta.source_ae
 
+    def flush_sealed(self, *, everything: bool = False) -> None:
+        """Make small objects durable in their own files and free the seal log. Call it every second.
+
+        The first calls make the log; without any call there is none, and each object is synced by itself.
+
+        Args: everything: also what is neither full nor idle.
+        Raises: OutOfResources: a pool couldn't; what was sealed is safe in its log, and a later call tries again.
+        """
+        try:
+            self.pools.flush_logs(everything=everything)
+        except OSError as error:
+            raise OutOfResources(f"the seal log can't be flushed: {errno_text(error)}") from error
+
     def checkpoint(self, index_checkpoint: Callable[[], None]) -> int:
         """Retire the directories that are full and settled; returns how many. Call it every minute.
 

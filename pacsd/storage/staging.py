@@ -1,7 +1,8 @@
 """One object being received: straight into a Part 10 file on the pool's own file system, hashed on the way.
 
 Nothing is opened before the first bytes come. A small object that comes in one piece costs one open and one
-gathered write here, and one rename and one fdatasync in `seal`. When the pool fails, what is written moves
+gathered write here, and one rename and one fdatasync in `seal`; where there is a seal log, it stays in memory until
+it is sealed. When the pool fails, what is written moves
 to the next one; the bytes are read back and proven by the running hash before the old file goes.
 
 All methods block; one thread at a time per object.
@@ -13,17 +14,20 @@ import contextlib
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 
 from pacsd.model.errors import OutOfResources
 from pacsd.model.objects import StoredFile
+from pacsd.storage.durable import SEALED_MODE
 from pacsd.storage.journal import OpenDirectory
 from pacsd.storage.pool import FAILOVER_ERRNOS, errno_text
 from pacsd.storage.pools import Pools
+from pacsd.storage.seallog import SealLog
+from pacsd.storage.sealrecord import SMALL_BYTES, Record
 from pacsd.storage.writeback import Buffer, start_writeback, write_all
 
 HEAD_BYTES = 64 * 1024
-SEALED_MODE = 0o440
 _EARLY_WRITEBACK_BYTES = 8 << 20
 _EARLY_SYNC_BYTES = 64 << 20
 _COPY_BYTES = 1 << 20
@@ -42,7 +46,7 @@ class StagedFile:
     """
 
     __slots__ = (
-        "_directory", "_fd", "_final", "_flushed", "_hash", "_head_bytes", "_meta", "_over", "_part",
+        "_directory", "_fd", "_final", "_flushed", "_hash", "_head_bytes", "_held", "_meta", "_over", "_part",
         "_pools", "_tried", "_written", "head", "size_bytes",
     )  # fmt: skip
 
@@ -53,6 +57,8 @@ class StagedFile:
         self._meta = file_meta
         self._head_bytes = head_bytes
         self._hash = hashlib.sha256()
+        self._held = b""
+        """All of it, while it is small and has no file."""
         self._fd = -1
         self._directory: OpenDirectory | None = None
         self._part = ""
@@ -76,12 +82,15 @@ class StagedFile:
         """
         if self._over is not None:
             raise self._over
-        if self._written and not fragments:
+        begun = self._written or self._held
+        if begun and not fragments:
             return
         if self.size_bytes < self._head_bytes:
             self._keep_head(fragments)
-        buffers: Sequence[Buffer] = fragments if self._written else [self._meta, *fragments]
+        buffers: Sequence[Buffer] = fragments if begun else [self._meta, *fragments]
         n_bytes = sum(map(len, buffers))
+        if not self._written and self._hold(buffers, n_bytes):
+            return
         self._write(buffers, n_bytes)
         if n_bytes >= _DISK_BESIDE_HASH_BYTES:
             start_writeback(self._fd)
@@ -101,14 +110,29 @@ class StagedFile:
 
     # --- what `seal` does with it, in this order ---
 
+    def logged(self) -> tuple[SealLog, Record] | None:
+        """Reserve the place of an object that is in memory, and give what its pool's seal log needs; None for others.
+
+        Raises OutOfResources.
+        """
+        if self._over is not None or self._final:
+            return None
+        if not self._written and not self._held:
+            self.append(())
+        if not self._held:
+            return None
+        if not self._part:
+            self._directory, self._part = self._pools.reserve(self._tried)
+        directory = self.directory
+        return self._pools.log_of(directory.pool), Record(directory.path, self._hash.digest(), self._held, time.time_ns())
+
     def publish(self) -> None:
         """Give the complete file its final name. Raises OutOfResources."""
         if self._over is not None:
             raise self._over
         if self._final:
             raise ValueError("the object is sealed already")
-        if not self._written:
-            self.append(())
+        self._complete()
         digest = self._hash.digest()
         while not self._final:
             try:
@@ -169,6 +193,29 @@ class StagedFile:
                 break
         self.head = b"".join(kept)
 
+    def _hold(self, buffers: Sequence[Buffer], n_bytes: int) -> bool:
+        """Keep a small object in memory for the seal log. False: what was kept is in its file now, the rest isn't."""
+        held = len(self._held) + n_bytes
+        if held <= SMALL_BYTES and self._pools.keep_small:
+            self._held = b"".join([self._held, *buffers])
+            for buffer in buffers:
+                self._hash.update(buffer)
+            self.size_bytes = held - len(self._meta)
+            return True
+        self._spill()
+        return False
+
+    def _spill(self) -> None:
+        """Give what was kept in memory its file. Raises OutOfResources."""
+        if self._held:
+            self._write([self._held], len(self._held))
+            self._written, self._held = len(self._held), b""
+
+    def _complete(self) -> None:
+        if not self._written and not self._held:
+            self.append(())
+        self._spill()
+
     def _write(self, buffers: Sequence[Buffer], n_bytes: int) -> None:
         while True:
             try:
@@ -180,10 +227,10 @@ class StagedFile:
                 self._move(error)
 
     def _open(self) -> None:
-        """Create the part file in a reserved place. Raises OSError, OutOfResources when no pool is left."""
-        directory, part = self._pools.reserve(self._tried)
-        self._directory, self._part = directory, part
-        self._fd = os.open(part, _PART_FLAGS, SEALED_MODE, dir_fd=directory.fd)
+        """Create the part file, in its reserved place if it has one. Raises OSError, OutOfResources without a pool."""
+        if not self._part:
+            self._directory, self._part = self._pools.reserve(self._tried)
+        self._fd = os.open(self._part, _PART_FLAGS, SEALED_MODE, dir_fd=self.directory.fd)
 
     def _rename(self, digest: bytes) -> None:
         directory = self.directory
@@ -272,7 +319,7 @@ class StagedFile:
         return taken
 
     def _drop(self) -> None:
-        self.head = b""
+        self.head = self._held = b""
         _forget(*self._take())
 
 
