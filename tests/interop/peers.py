@@ -83,17 +83,15 @@ def associate(
 
 
 def send_raw(association: Association, item: WireObject, message_id: int = 1) -> int:
-    """C-STORE with exactly these bytes, in a context of exactly this syntax; returns the status."""
+    """C-STORE with exactly these bytes, in a context of exactly this syntax, while `driving`; returns the status."""
     found = [
         context
         for context in association.accepted_contexts
         if context.abstract_syntax == item.sop_class and context.transfer_syntax[0] == item.syntax
     ]
     assert found, f"no context was accepted for {item.name}: {item.sop_class} in {item.syntax}"
-    context = found[0]
-    with _driving(association):
-        send_request(association, context.context_id, item, message_id)
-        _, response = association.dimse.get_msg(block=True)
+    send_request(association, found[0].context_id, item, message_id)
+    _, response = association.dimse.get_msg(block=True)
     assert response is not None, f"no answer for {item.name}"
     return int(response.Status)
 
@@ -115,9 +113,16 @@ def send_request(association: Association, context_id: int, item: WireObject, me
         association.dul.send_pdu(part)
 
 
+def settle(association: Association) -> None:
+    """Wait until pynetdicom's own loop runs again: one that has yet to wake up would take the next answer."""
+    while association._is_paused and association._reactor_checkpoint.is_set() and association.is_alive():
+        time.sleep(0.0002)
+
+
 @contextmanager
-def _driving(association: Association) -> Iterator[None]:
+def driving(association: Association) -> Iterator[None]:
     """Keep pynetdicom's own loop from taking the answers."""
+    settle(association)
     association._reactor_checkpoint.clear()
     while not association._is_paused:
         time.sleep(0.0001)
@@ -134,7 +139,7 @@ def store(site: Site, objects: Sequence[WireObject], *, calling: str = "PYNETDIC
     for at in range(0, len(pairs), MAX_CONTEXTS):
         part = set(pairs[at : at + MAX_CONTEXTS])
         contexts = [(uid, [syntax]) for uid, syntax in sorted(part)]
-        with associate(site, contexts, calling=calling, max_pdu=max_pdu) as association:
+        with associate(site, contexts, calling=calling, max_pdu=max_pdu) as association, driving(association):
             for number, item in enumerate(objects):
                 if (item.sop_class, item.syntax) in part:
                     statuses[number] = send_raw(association, item, number % 60000 + 1)
@@ -236,6 +241,7 @@ def find(
 def find_over(association: Association, asked: Dataset, model: str = FIND) -> tuple[list[Dataset], int]:
     """C-FIND over an open association."""
     answers, status = [], -1
+    settle(association)
     for response, answer in association.send_c_find(asked, model):
         assert response, "no response"
         status = response.Status

@@ -17,6 +17,7 @@ from tests.interop.peers import (
     Inbox,
     associate,
     counts,
+    driving,
     get,
     identifier,
     move,
@@ -327,16 +328,16 @@ def test_two_moves_at_once_on_one_association_are_both_answered(site, study, new
         for number in (1, 2)
     )  # fmt: skip
     final = {}
-    with receiver(port, [(CT, [EXPLICIT])], inbox, title=title), associate(site, [(MOVE, [IMPLICIT])]) as association:
-        association._reactor_checkpoint.clear()
-        while not association._is_paused:
-            time.sleep(0.0001)
+    with (
+        receiver(port, [(CT, [EXPLICIT])], inbox, title=title),
+        associate(site, [(MOVE, [IMPLICIT])]) as association,
+        driving(association),
+    ):
         association.dul.socket.socket.sendall(requests)
         while len(final) < 2:
             _, response = association.dimse.get_msg(block=True)
             assert response is not None
             if response.Status != 0xFF00:
                 final[response.MessageIDBeingRespondedTo] = response.Status
-        association._reactor_checkpoint.set()
     assert final == {1: 0, 2: 0}
     assert len(inbox.arrivals) == 12

@@ -18,13 +18,13 @@ from tests.interop.peers import (
     FIND,
     Inbox,
     associate,
+    driving,
     find,
     get,
     identifier,
     send_raw,
     store,
 )
-from tests.interop.peers import _driving as driving
 
 
 def stored(site, study) -> int:
@@ -63,7 +63,8 @@ def test_128_contexts_are_accepted_and_any_of_them_carries_objects(site, patient
     items = [replace(item, sop_class=uid) for item, uid in zip(items, chosen, strict=True)]
     with associate(site, [(uid, [EXPLICIT]) for uid in classes]) as association:
         assert len(association.accepted_contexts) == 128
-        assert [send_raw(association, item) for item in items] == [0, 0, 0]
+        with driving(association):
+            assert [send_raw(association, item) for item in items] == [0, 0, 0]
     assert stored(site, study) == 3
 
 
