@@ -112,7 +112,7 @@ def make_role(config: Config, worker: int) -> Role:
         admission, services, peers.get, asking, reading, reactor,
         lambda full: _limit(listener, full=full, shared=config.dicom.workers > 1),
     )  # fmt: skip
-    listener = Listener("dicom", acceptor, config.dicom.bind, config.dicom.port, reactor)
+    listener = Listener("dicom", acceptor, config.dicom.bind, config.dicom.port, reactor, reuse_port=worker > 0)
 
     def stop_threads(limit_s: float) -> Awaitable[object]:
         return Deferred.fromCoroutine(_stop_all((writing, reading, asking), limit_s, reactor.callLater))

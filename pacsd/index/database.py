@@ -251,6 +251,9 @@ def create_or_upgrade(url: str) -> None:
     from pacsd.index import migrate
 
     database = Database(url)
+    if database.is_sqlite:
+        with contextlib.suppress(OSError):  # SQLite itself reports it, as an OperationalError
+            os.close(os.open(_database_file(database.url), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     try:
         database.write(migrate.upgrade)
     finally:
@@ -263,7 +266,11 @@ def _database_file(url: URL) -> Path:
 
 
 def _sqlite_engine(url: URL, begin_statement: str) -> Engine:
-    file = _database_file(url)
+    # mode=rw: a wrong path must be an error, not a new empty database.
+    place = f"{_database_file(url).absolute().as_uri()}?mode=rw"
+
+    def create() -> sqlite3.Connection:
+        return sqlite3.connect(place, uri=True, cached_statements=512, check_same_thread=False)
 
     def connect(dbapi_connection: Any, _record: object) -> None:
         dbapi_connection.isolation_level = None
@@ -274,20 +281,14 @@ def _sqlite_engine(url: URL, begin_statement: str) -> Engine:
         driver: Any = connection.connection.driver_connection
         driver.execute(begin_statement)
 
-    def create_file(*_: object) -> None:
-        with contextlib.suppress(OSError):  # SQLite itself reports it, as an OperationalError
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
-
     engine = sqlalchemy.create_engine(
         url,
         poolclass=sqlalchemy.QueuePool,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_reset_on_return="rollback",
-        connect_args={"cached_statements": 512, "check_same_thread": False},
+        creator=create,
     )
-    if not file.exists():
-        create_file()
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)
     return engine

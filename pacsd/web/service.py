@@ -100,10 +100,9 @@ def find_writable_pool(config: Config) -> str:
     Returns:
         Empty if one does, else what is wrong.
     """
-    wrong = "no pool is configured"
+    wrong = []
     for pool in config.storage.pools:
         if pool.read_only:
-            wrong = "every pool is read-only"
             continue
         try:
             (pool.path / MARKER).stat()
@@ -111,12 +110,14 @@ def find_writable_pool(config: Config) -> str:
             with tempfile.TemporaryFile(dir=pool.path):
                 full_percent = 100 * (1 - usage.free / usage.total)
         except OSError as error:
-            wrong = f"pool {pool.name}: {os.strerror(error.errno or 0)}"
+            wrong.append(f"pool {pool.name}: {os.strerror(error.errno or 0)}")
             continue
         if full_percent < pool.high_water_percent:
             return ""
-        wrong = f"pool {pool.name} is {full_percent:.0f}% full"
-    return wrong
+        wrong.append(f"pool {pool.name} is {full_percent:.0f}% full")
+    if not config.storage.pools:
+        return "no pool is configured"
+    return "; ".join(wrong) or "every pool is read-only"
 
 
 class Root(Resource):

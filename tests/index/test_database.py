@@ -168,3 +168,10 @@ def test_a_writer_killed_in_its_transaction_holds_up_nobody(sqlite_url: str) -> 
     thread.join()
     worker.join()
     index.database.close()
+
+
+def test_a_wrong_path_is_an_error_and_makes_no_database(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/nothing.sqlite")
+    with pytest.raises(OutOfResources):
+        database.ready()
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -56,6 +57,8 @@ def test_migrating_an_empty_database_gives_the_schema_of_the_metadata(
 ) -> None:
     create_or_upgrade(empty_url)
     made = another_url()
+    if made.startswith("sqlite"):
+        Path(made.removeprefix("sqlite:///")).touch()
     migrated, created = Database(empty_url), Database(made)
     created.write(METADATA.create_all)
     try:

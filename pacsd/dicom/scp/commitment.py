@@ -11,8 +11,9 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 
 from pacsd.dicom.association import Association, AssociationLost, AssociationRejected, DimseTimeout
 from pacsd.dicom.dispatch import Request
@@ -196,7 +197,11 @@ class CommitmentReporter:
         def over(result: object) -> None:
             self._tasks.discard(task)
 
-        task.addErrback(lambda failure: log.error("commitment-crashed", error=failure.value))
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):  # stopped: its job stays in the queue
+                log.error("commitment-crashed", error=failure.value)
+
+        task.addErrback(failed)
         task.addBoth(over)
 
     # -- work --------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from pacsd.dicom.scp.models import ROOT_OF
 from pacsd.dicom.scp.suboperations import Progress, count, identifier_of, refuse
 from pacsd.dicom.scu.destination import Destinations
 from pacsd.dicom.scu.store import Delivery, Originator
+from pacsd.dicom.wire import status
 from pacsd.dicom.wire.dimse import PRIORITY_MEDIUM
-from pacsd.model.errors import DestinationUnknown, PacsError
+from pacsd.model.errors import DestinationUnknown, OutOfResources, PacsError
 from pacsd.model.objects import Peer
 from pacsd.model.query import Selector
 from pacsd.runtime.logs import get_logger
@@ -56,7 +57,10 @@ class Move:
             refuse(request, error)
             return
         title = request.command.MoveDestination or ""
-        peer = await self._offload.run(self._peers.get, title) if title else None
+        try:
+            peer = await self._offload.run(self._peers.get, title) if title else None
+        except OutOfResources as error:
+            raise OutOfResources(error.comment, status=status.OUT_OF_RESOURCES_SUBOPERATIONS) from error
         if peer is None:
             raise DestinationUnknown("the move destination is not registered")
         await self._send(request, selector, peer)
