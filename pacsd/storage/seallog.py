@@ -29,10 +29,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pacsd.storage.durable import sync_each, sync_whole, write_durable
 from pacsd.storage.journal import OpenDirectory
 from pacsd.storage.pool import JOURNAL, Pool, sync_directory
-from pacsd.storage.sealrecord import PAGE_BYTES, Record, encode, read_record
+from pacsd.storage.sealrecord import PAGE_BYTES, Record, encode, padded_bytes, read_record
 from pacsd.storage.writeback import IOV_MAX, Buffer, skip_bytes, start_writeback, write_all
 
 SEGMENT_BYTES = 32 << 20
+GROUP_BYTES = 256 * 1024
+"""A larger group is synced file by file: it shares its syncs already, and writing it twice would cost more."""
 RESTORED_PART = ".0.part"
 """Name under which a file is written anew; the slots of a directory begin at 1."""
 _IDLE_S = 5.0
@@ -46,10 +48,9 @@ _ZEROS = bytes(1 << 20)
 class Segment:
     """One preallocated file of a log. Its fields belong to the log's lock, save where a method says otherwise."""
 
-    def __init__(self, path: str, fd: int, size: int, pool_failures: int) -> None:
+    def __init__(self, path: str, fd: int, pool_failures: int) -> None:
         self.path = path
         self.fd = fd
-        self.size = size
         self.pool_failures = pool_failures
         self.generation = secrets.randbits(62)
         self.n_written = 0
@@ -142,7 +143,7 @@ class SealLog:
         Everything that was appended before is in the file before it, so that a sync covers both.
         """
         with self._lock:
-            segment = self._take_segment(sum(len(record.data) + PAGE_BYTES for record in records))
+            segment = self._take_segment(sum(map(padded_bytes, records)))
             if segment is None:
                 return None
             buffers: list[Buffer] = []
@@ -258,10 +259,10 @@ class SealLog:
 
     def _take_segment(self, n_bytes: int) -> Segment | None:
         """A segment with that much room. Called under the lock."""
-        if n_bytes > self._segment_bytes:
+        if n_bytes > min(GROUP_BYTES, self._segment_bytes):
             return None
         active = self._active
-        if active is not None and not self._is_unfit(active) and active.n_written + n_bytes <= active.size:
+        if active is not None and not self._is_unfit(active) and active.n_written + n_bytes <= self._segment_bytes:
             return active
         self._switch()
         active = self._active
@@ -333,7 +334,7 @@ class SealLog:
             except OSError:
                 self._retry_at = self._clock() + _RETRY_S
                 return
-            segment = Segment(path, fd, self._segment_bytes, n_failures)
+            segment = Segment(path, fd, n_failures)
             with self._lock:
                 if self._active is None:
                     self._active = segment

@@ -46,14 +46,19 @@ class Record(NamedTuple):
     received_ns: int
 
 
+def padded_bytes(record: Record) -> int:
+    """Length of a record in the log. Its directory is ASCII."""
+    n_bytes = _PREFIX_BYTES + len(record.directory) + len(record.data)
+    return n_bytes + -n_bytes % PAGE_BYTES
+
+
 def encode(record: Record, generation: int) -> tuple[list[bytes], int]:
     """Buffers of one record, padded to whole pages, and their length."""
     path = record.directory.encode("ascii")
     head = _HEAD.pack(_MAGIC, len(path), 0, generation, len(record.data), record.digest, record.received_ns)
     prefix = b"".join((head, _CRC.pack(zlib.crc32(path, zlib.crc32(head))), path))
-    n_bytes = len(prefix) + len(record.data)
-    n_padding = -n_bytes % PAGE_BYTES
-    return [prefix, record.data, _ZEROS[:n_padding]], n_bytes + n_padding
+    n_bytes = padded_bytes(record)
+    return [prefix, record.data, _ZEROS[: n_bytes - len(prefix) - len(record.data)]], n_bytes
 
 
 def records(fd: int) -> Iterator[tuple[int, Record]]:
@@ -93,6 +98,5 @@ def _read(fd: int, offset: int, generation: int | None) -> tuple[int, Record, in
         data += os.pread(fd, n_data - len(data), offset + len(first))
     if len(data) < n_data or hashlib.sha256(data).digest() != digest:
         return None
-    n_bytes = n_prefix + n_data
     record = Record(path.decode("ascii", "replace"), digest, data, received_ns)
-    return found_generation, record, n_bytes + -n_bytes % PAGE_BYTES
+    return found_generation, record, padded_bytes(record)

@@ -124,7 +124,8 @@ class StagedFile:
         if not self._part:
             self._directory, self._part = self._pools.reserve(self._tried)
         directory = self.directory
-        return self._pools.log_of(directory.pool), Record(directory.path, self._hash.digest(), self._held, time.time_ns())
+        record = Record(directory.path, self._hash.digest(), self._held, time.time_ns())
+        return self._pools.log_of(directory.pool), record
 
     def publish(self) -> None:
         """Give the complete file its final name. Raises OutOfResources."""

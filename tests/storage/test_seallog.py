@@ -2,11 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,83 +15,7 @@ from pacsd.storage.pools import Pools
 from pacsd.storage.recover import recover
 from pacsd.storage.server import FileServer
 from tests.storage.conftest import Index, dataset, everything_below, file_meta, sealed, stage
-
-SEGMENT = 256 * 1024
-
-
-def logging_server(*pools: Pool, **options: object) -> FileServer:
-    """A file server whose seal logs are ready."""
-    server = FileServer(Pools(pools, log_segment_bytes=SEGMENT, **options))  # type: ignore[arg-type]
-    for pool in pools:
-        server.pools.log_of(pool).wanted = True
-    server.flush_sealed()
-    assert server.pools.keep_small
-    return server
-
-
-def logs(pool: Pool) -> list[Path]:
-    return sorted(Path(pool.root, "journal").glob("*.log.*"))
-
-
-def crash(server: FileServer) -> None:
-    """Give everything up as a dying process does: locks go, nothing is flushed."""
-    for pool in server.pools:
-        server.pools.log_of(pool).abandon()
-    server.close()
-
-
-def seal_all(server: FileServer, n: int, n_pixel_bytes: int = 10_000) -> dict[StoredFile, bytes]:
-    uids = [f"1.{number}" for number in range(n)]
-    files = sealed(server, *[stage(server, dataset(uid, n_pixel_bytes), uid) for uid in uids])
-    return {file: file_meta(uid) + dataset(uid, n_pixel_bytes) for file, uid in zip(files, uids, strict=True)}
-
-
-def lose_nothing(_path: Path) -> None:
-    pass
-
-
-def lose_end(path: Path) -> None:
-    os.truncate(path, 4096)
-
-
-def lose_all_bytes(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def read_zeros(path: Path) -> None:
-    size = path.stat().st_size
-    os.truncate(path, 0)
-    os.truncate(path, size)
-
-
-def lose_name(path: Path) -> None:
-    path.unlink()
-
-
-def lose_rename(path: Path) -> None:
-    path.rename(path.with_name(".1.part"))
-
-
-@pytest.mark.parametrize("lose", [lose_nothing, lose_end, lose_all_bytes, read_zeros, lose_name, lose_rename])
-def test_what_a_power_cut_takes_from_unsynced_files_comes_back_bit_by_bit(
-    make_pool: Callable[..., Pool], lose: Callable[[Path], None]
-) -> None:
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    contents = seal_all(server, 3)
-    index.add(list(contents)[:1])
-    before = time.time()
-    crash(server)
-    for file in contents:
-        lose(Path(pool.root, file.path))
-    report = recover([pool], index.missing, index.adopt)
-    assert report.n_restored == (0 if lose is lose_nothing else 3)
-    assert report.n_adopted == 2
-    assert set(index.rows.values()) == set(contents)
-    for file, content in contents.items():
-        assert Path(pool.root, file.path).read_bytes() == content
-        assert Path(pool.root, file.path).stat().st_mtime <= before
-    assert everything_below(pool.root) == sorted(file.path for file in contents)
+from tests.storage.logged import SEGMENT, crash, logging_server, logs, lose_end, seal_all
 
 
 def test_a_sealed_object_is_readable_at_once_and_needs_no_sync_of_its_own(
@@ -134,22 +54,6 @@ def test_a_directory_keeps_its_journal_while_a_file_is_durable_by_the_log_only(
     server.flush_sealed()
     assert server.checkpoint(lambda: None) == 1
     server.close()
-
-
-def test_a_torn_record_and_what_stands_behind_it_count_for_nothing(make_pool: Callable[..., Pool]) -> None:
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    contents = seal_all(server, 3)
-    crash(server)
-    (log,) = [path for path in logs(pool) if path.read_bytes()[:4] == b"PSL1"]
-    with log.open("r+b") as file:
-        file.seek(12288 + 5000)
-        file.write(b"torn")
-    for file in contents:
-        Path(pool.root, file.path).unlink()
-    report = recover([pool], index.missing, index.adopt)
-    assert (report.n_restored, report.n_adopted) == (1, 1)
-    assert list(index.rows) == [next(iter(contents)).digest]
 
 
 def test_a_removed_object_does_not_come_back_after_the_flush(make_pool: Callable[..., Pool]) -> None:
@@ -196,48 +100,6 @@ def test_equal_bytes_in_flight_are_one_file_with_and_without_a_crash(make_pool: 
         server.close()
 
 
-def test_records_of_a_retired_directory_bring_nothing_back(make_pool: Callable[..., Pool]) -> None:
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    contents = seal_all(server, 1)
-    crash(server)
-    (entry,) = [path for path in Path(pool.root, "journal").iterdir() if ".log." not in path.name]
-    entry.unlink()
-    (file,) = contents
-    Path(pool.root, file.path).unlink()
-    assert recover([pool], index.missing, index.adopt).n_restored == 0
-    assert everything_below(pool.root) == []
-
-
-def test_a_directory_is_not_judged_while_another_process_replays_its_log(make_pool: Callable[..., Pool]) -> None:
-    import fcntl
-
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    contents = seal_all(server, 1)
-    crash(server)
-    held = [path.open("rb") for path in logs(pool)]
-    for file in held:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    for file in contents:
-        lose_all_bytes(Path(pool.root, file.path))
-    report = recover([pool], index.missing, index.adopt)
-    assert (report.n_directories, report.n_quarantined) == (0, 0)
-    for file in held:
-        file.close()
-    assert recover([pool], index.missing, index.adopt).n_adopted == 1
-
-
-def test_a_living_workers_log_is_left_alone(make_pool: Callable[..., Pool]) -> None:
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    seal_all(server, 1)
-    before = logs(pool)
-    assert recover([pool], index.missing, index.adopt).n_restored == 0
-    assert logs(pool) == before
-    server.close()
-
-
 def test_full_segments_are_flushed_and_used_again(make_pool: Callable[..., Pool]) -> None:
     pool = make_pool("a")
     server = logging_server(pool)
@@ -253,12 +115,27 @@ def test_full_segments_are_flushed_and_used_again(make_pool: Callable[..., Pool]
 def test_when_both_segments_are_full_objects_are_sealed_in_the_ordinary_way(make_pool: Callable[..., Pool]) -> None:
     pool, index = make_pool("a"), Index()
     server = logging_server(pool)
-    contents = seal_all(server, 60)
-    (late,) = sealed(server, stage(server, dataset("3.1"), "3.1"))
-    assert server.exists(late)
+    files = [
+        file
+        for n in range(5)
+        for file in sealed(server, *[stage(server, dataset(f"3.{n}.{m}", 10_000), f"3.{n}.{m}") for m in range(15)])
+    ]
+    assert not server.pools.keep_small
     crash(server)
     recover([pool], index.missing, index.adopt)
-    assert set(index.rows.values()) == {*contents, late}
+    assert len(set(files)) == 75
+    assert set(index.rows.values()) == set(files)
+
+
+def test_a_large_group_shares_the_syncs_of_its_files_instead_of_being_written_twice(
+    make_pool: Callable[..., Pool],
+) -> None:
+    pool = make_pool("a")
+    server = logging_server(pool)
+    contents = seal_all(server, 30)
+    assert not [path for path in logs(pool) if path.read_bytes()[:4] == b"PSL1"]
+    assert all(server.exists(file) for file in contents)
+    server.close()
 
 
 @pytest.mark.parametrize("n_pixel_bytes", [100_000, 131_072, 300_000])
@@ -425,7 +302,34 @@ def test_files_are_synced_one_by_one_where_the_file_system_cannot_be_trusted_as_
     server.close()
 
 
-def test_threads_that_wait_share_one_sync_and_all_objects_survive(make_pool: Callable[..., Pool]) -> None:
+def test_threads_that_wait_at_once_share_one_sync(
+    make_pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = logging_server(make_pool("a"))
+    sealings = [server.begin_seal([stage(server, dataset(uid, 5000), uid)]) for uid in ("1.1", "1.2", "1.3")]
+    entered, leave, n_syncs = threading.Event(), threading.Event(), []
+    real = os.fdatasync
+
+    def slow(fd: int) -> None:
+        n_syncs.append(fd)
+        entered.set()
+        assert leave.wait(30)
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    threads = [threading.Thread(target=sealing.sync) for sealing in sealings]
+    for thread in threads:
+        thread.start()
+    assert entered.wait(30)
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert len(n_syncs) == 1
+    monkeypatch.undo()
+    server.close()
+
+
+def test_several_sealers_beside_a_flusher_lose_nothing(make_pool: Callable[..., Pool]) -> None:
     pool, index = make_pool("a"), Index()
     server = logging_server(pool)
     files: list[StoredFile] = []
@@ -469,108 +373,3 @@ def test_a_segment_waits_for_groups_whose_files_are_not_in_place(make_pool: Call
     Path(pool.root, file.path).unlink()
     recover([pool], index.missing, index.adopt)
     assert Path(pool.root, file.path).read_bytes() == file_meta("1.5") + dataset("1.5", 5000)
-
-
-CHILD = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[3])
-from pacsd.storage.pool import Pool
-from pacsd.storage.pools import Pools
-from pacsd.storage.server import FileServer
-from tests.storage.conftest import dataset, sealed, stage
-
-server = FileServer(Pools([Pool("a", sys.argv[1])], log_segment_bytes=262144))
-phase, _, step = sys.argv[2].partition(":")
-
-def die_after(name):
-    real = getattr(os, name)
-    def call(*args, **kwargs):
-        result = real(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    setattr(os, name, call)
-
-first = sealed(server, stage(server, dataset("1.1"), "1.1"))
-print(first[0].digest.hex(), flush=True)
-if phase == "make":
-    die_after(step)
-server.flush_sealed()
-second = sealed(server, stage(server, dataset("1.2"), "1.2"))
-print(second[0].digest.hex(), flush=True)
-if phase == "seal":
-    die_after(step)
-third = sealed(server, stage(server, dataset("1.3"), "1.3"))
-print(third[0].digest.hex(), flush=True)
-if phase == "flush":
-    die_after(step)
-server.flush_sealed(everything=True)
-server.settle(first + second + third)
-if phase == "close":
-    die_after(step)
-server.close(lambda: None)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.crash
-@pytest.mark.parametrize(
-    "step",
-    ["make:open", "make:writev", "make:fsync", "make:rename", "seal:pwritev", "seal:open", "seal:writev",
-     "seal:rename", "seal:fdatasync", "seal:close", "flush:fsync", "flush:pwrite", "flush:fdatasync", "close:unlink",
-     "close:fsync", "close:close", "none"],
-)  # fmt: skip
-def test_a_worker_killed_at_any_step_loses_nothing_that_was_acknowledged(
-    make_pool: Callable[..., Pool], step: str
-) -> None:
-    pool, index = make_pool("a"), Index()
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, pool.root, step, str(Path(__file__).parents[2])],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    acknowledged = {bytes.fromhex(line) for line in child.stdout.split()}
-    for draft in Path(pool.root, "journal").glob(".*.new"):
-        os.utime(draft, (0, 0))
-    recover([pool], index.missing, index.adopt)
-    stored = {path.stem: path for path in Path(pool.root, "objects").rglob("*.dcm")}
-    assert {digest.hex() for digest in acknowledged} <= set(stored)
-    assert [name for name in everything_below(pool.root) if not name.endswith(".dcm")] == []
-    if step.startswith(("make", "seal", "flush")):
-        assert set(index.rows) == {bytes.fromhex(name) for name in stored}
-
-
-REPLAY = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[3])
-from pacsd.storage.pool import Pool
-from pacsd.storage.recover import recover
-real = getattr(os, sys.argv[2])
-def call(*args, **kwargs):
-    result = real(*args, **kwargs)
-    os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(os, sys.argv[2], call)
-recover([Pool("a", sys.argv[1])], lambda digests: set(digests), lambda file, header: None)
-"""
-
-
-@pytest.mark.crash
-@pytest.mark.parametrize("step", ["writev", "fsync", "rename", "fdatasync", "unlink", "close"])
-def test_a_replay_killed_at_any_step_is_done_again(make_pool: Callable[..., Pool], step: str) -> None:
-    pool, index = make_pool("a"), Index()
-    server = logging_server(pool)
-    contents = seal_all(server, 3)
-    crash(server)
-    lost, torn, _ = contents
-    Path(pool.root, lost.path).unlink()
-    lose_end(Path(pool.root, torn.path))
-    child = subprocess.run(
-        [sys.executable, "-c", REPLAY, pool.root, step, str(Path(__file__).parents[2])],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    recover([pool], index.missing, index.adopt)
-    assert set(index.rows.values()) == set(contents)
-    for file, content in contents.items():
-        assert Path(pool.root, file.path).read_bytes() == content
-    assert everything_below(pool.root) == sorted(file.path for file in contents)
