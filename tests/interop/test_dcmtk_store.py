@@ -75,6 +75,44 @@ def test_each_profile_of_storescu_is_stored_in_the_syntax_that_it_sends(site, sa
         assert kept.PixelData == original.PixelData
 
 
+CONFIGURATION = """\
+[[TransferSyntaxes]]
+[Native]
+TransferSyntax1 = LittleEndianExplicit
+TransferSyntax2 = BigEndianExplicit
+TransferSyntax3 = LittleEndianImplicit
+[Implicit]
+TransferSyntax1 = LittleEndianImplicit
+[[PresentationContexts]]
+[ContextsNative]
+PresentationContext1 = CTImageStorage\\Native
+[ContextsImplicit]
+PresentationContext1 = CTImageStorage\\Implicit
+[ContextsTwice]
+PresentationContext1 = CTImageStorage\\Implicit
+PresentationContext2 = CTImageStorage\\Native
+PresentationContext3 = MRImageStorage\\Native
+[[Profiles]]
+[Native]
+PresentationContexts = ContextsNative
+[Implicit]
+PresentationContexts = ContextsImplicit
+[Twice]
+PresentationContexts = ContextsTwice
+"""
+
+
+@pytest.mark.parametrize("profile", ["Native", "Implicit", "Twice"])
+def test_profiles_of_a_configuration_file_are_served(site, patient_id, tmp_path, profile):
+    (tmp_path / "storescu.cfg").write_text(CONFIGURATION, "ascii")
+    study = make_study(patient_id, 2)
+    done = dcmtk.storescu(site, "-xf", tmp_path / "storescu.cfg", profile, *study.files(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = identifier("STUDY", StudyInstanceUID=study.uid, NumberOfStudyRelatedInstances=None)
+    answers, _ = find(site, asked)
+    assert [answer.NumberOfStudyRelatedInstances for answer in answers] == [2]
+
+
 @pytest.mark.parametrize("pdu", [4096, 16384, 131072])
 def test_storescu_with_any_pdu_length_stores_a_large_object(site, patient_id, tmp_path, pdu):
     study = make_study(patient_id, 2, side=600)
