@@ -65,6 +65,7 @@ def make_role(config: Config, worker: int) -> Role:
     writing = Offload(f"{name}-write", config.storage.threads, config.storage.max_queued)
     reading = Offload(f"{name}-read", config.storage.threads, config.storage.max_queued)
     asking = Offload(f"{name}-query", 4, 256)
+    keeping = Offload(f"{name}-upkeep", 1, 8)
     processes = ProcessPool(CONVERTERS, 64)
 
     # the PACS database and the file servers
@@ -115,7 +116,7 @@ def make_role(config: Config, worker: int) -> Role:
     listener = Listener("dicom", acceptor, config.dicom.bind, config.dicom.port, reactor, reuse_port=worker > 0)
 
     def stop_threads(limit_s: float) -> Awaitable[object]:
-        return Deferred.fromCoroutine(_stop_all((writing, reading, asking), limit_s, reactor.callLater))
+        return Deferred.fromCoroutine(_stop_all((writing, reading, asking, keeping), limit_s, reactor.callLater))
 
     return Role(
         name,
@@ -123,7 +124,7 @@ def make_role(config: Config, worker: int) -> Role:
             Step("database", stop=lambda _: database.close()),
             Step("processes", stop=lambda _: processes.stop()),
             Step("threads", stop=stop_threads),
-            Upkeep(files, index, ingest, writing, reactor, converter.prepare),
+            Upkeep(files, index, ingest, keeping, reactor, converter.prepare),
             reporter,
             Step("associations", stop=acceptor.drain),
             listener,

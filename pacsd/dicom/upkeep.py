@@ -25,6 +25,7 @@ from pacsd.workflow.ingest import Ingest
 log = get_logger("pacsd.dicom")
 
 CHECKPOINT_S = 60.0
+FLUSH_S = 1.0
 
 
 class Upkeep:
@@ -50,17 +51,18 @@ class Upkeep:
         self._ingest = ingest
         self._offload = offload
         self._prepare = prepare
-        self._checkpoints = LoopingCall(self._look_after)
-        self._checkpoints.clock = clock
+        self._loops = ((self._loop(self._checkpoint, clock), CHECKPOINT_S), (self._loop(self._flush, clock), FLUSH_S))
 
     async def start(self) -> None:
         """Return when files and rows agree. Raises errors.OutOfResources when the database can't be asked."""
         await self._offload.run(self._open)
-        self._checkpoints.start(CHECKPOINT_S, now=False)
+        for loop, interval_s in self._loops:
+            loop.start(interval_s, now=False)
 
     async def stop(self, limit_s: float) -> None:
         """Leave no journal behind where everything is settled."""
-        self._checkpoints.stop()
+        for loop, _ in self._loops:
+            loop.stop()
         await self._offload.run(self._files.close, self._index.checkpoint)
 
     def adopt(self, file: StoredFile, header: ObjectHeader) -> None:
@@ -83,22 +85,30 @@ class Upkeep:
             self._files.pools, index.missing, self.adopt, checkpoint=index.checkpoint,
             places=lambda digests: index.database.read(lambda connection: places(connection, digests)),
         )  # fmt: skip
-        if report.n_directories:
+        if report.n_directories or report.n_restored:
             log.info(
                 "recovered",
                 n_directories=report.n_directories,
                 n_files=report.n_files,
                 n_adopted=report.n_adopted,
+                n_restored=report.n_restored,
                 n_quarantined=report.n_quarantined,
                 n_parts_removed=report.n_parts_removed,
             )
 
-    def _look_after(self) -> Any:
-        def failed(failure: Failure) -> None:
-            log.warning("checkpoint-failed", error=failure.value)
+    def _loop(self, work: Callable[[], None], clock: Any) -> LoopingCall:
+        """Call blocking work again and again, once its last turn has ended, whether that went well or not."""
 
-        return self._offload.run(self._checkpoint).addErrback(failed)
+        def failed(failure: Failure) -> None:
+            log.warning("upkeep-failed", work=work.__name__.strip("_"), error=failure.value)
+
+        loop = LoopingCall(lambda: self._offload.run(work).addErrback(failed))
+        loop.clock = clock
+        return loop
 
     def _checkpoint(self) -> None:
         self._files.checkpoint(self._index.checkpoint)
         self._recover()
+
+    def _flush(self) -> None:
+        self._files.flush_sealed()
