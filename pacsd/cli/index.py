@@ -51,15 +51,9 @@ def _rebuild(args: argparse.Namespace) -> int:
 
 
 def _upgrade(args: argparse.Namespace) -> int:
-    from pacsd.index.database import create_or_upgrade, opened
-    from pacsd.index.migrate import current
+    from pacsd.index.database import create_or_upgrade
 
-    config = load(args.config)
-    with opened(config.database_url) as database:
-        before = database.read(current)
-    create_or_upgrade(config.database_url)
-    with opened(config.database_url) as database:
-        after = database.read(current)
+    before, after = create_or_upgrade(load(args.config).database_url)
     print(f"the schema is {after} already" if before == after else f"schema {before or 'none'} -> {after}")
     return os.EX_OK
 
@@ -67,11 +61,12 @@ def _upgrade(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from pacsd.index.check import wrong_rows
     from pacsd.index.database import opened
-    from pacsd.index.migrate import current, head
+    from pacsd.index.migrate import head
+    from pacsd.index.revision import current
 
     config = load(args.config)
     with opened(config.database_url) as database:
-        found = database.read(current)
+        found = None if database.is_absent else database.read(current)
         if found != head():
             advice = "run `pacsd index upgrade`" if _is_known_revision(found) else "it is of a later release of pacsd"
             print(f"schema {found or 'none'}, this release has {head()}: {advice}", file=sys.stderr)

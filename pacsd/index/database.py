@@ -106,6 +106,11 @@ class Database:
         if self.read(current) != SCHEMA_REVISION:
             raise OutOfResources("the database's schema is of another release")
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no such SQLite file; a PostgreSQL server must be asked instead."""
+        return self.is_sqlite and not _database_file(self.url).exists()
+
     def close(self) -> None:
         """Close all connections; the database may be used again afterwards."""
         self.engine.dispose()
@@ -241,8 +246,8 @@ class _WriteLock:
         self._lock.release()
 
 
-def create_or_upgrade(url: str) -> None:
-    """Bring a database, empty or of an earlier release, to this release's schema.
+def create_or_upgrade(url: str) -> tuple[str | None, str | None]:
+    """Bring a database, absent, empty or of an earlier release, to this release's schema; returns it before and after.
 
     Safe when several processes do it at once: one does, the others wait and find it done.
 
@@ -255,7 +260,9 @@ def create_or_upgrade(url: str) -> None:
         with contextlib.suppress(OSError):  # SQLite itself reports it, as an OperationalError
             os.close(os.open(_database_file(database.url), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     try:
+        before = database.read(current)
         database.write(migrate.upgrade)
+        return before, database.read(current)
     finally:
         database.close()
 

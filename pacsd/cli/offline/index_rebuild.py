@@ -39,6 +39,8 @@ def rebuild_index(config: Config, url: str, *, force: bool, check_digests: bool)
             advice = "--force adds what it lacks, --into URL makes another one"
             print(f"pacsd: the database holds instances already; {advice}", file=sys.stderr)
             return os.EX_CANTCREAT
+        # What lies only in a dead process' seal log must be a file before the files are walked.
+        site.recover()
         run = _Run(site, mark, stopped)
         try:
             report = rebuild(site.pools, run.adopt, run.finished, after=after, check_digests=check_digests)
