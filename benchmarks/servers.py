@@ -27,6 +27,10 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
+class ServerDied(Exception):
+    """A server ended while it was needed."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Server:
     """One running server. `folder` holds all that it keeps; `command` is how it was started, without paths."""
@@ -179,8 +183,20 @@ def _started(command: list[str], log: Path, environment: Mapping[str, str]) -> I
         )  # fmt: skip
     try:
         yield process
+        _check_alive(process, log)
+    except Exception as cause:
+        _check_alive(process, log, cause)
+        raise
     finally:
         _stop(process)
+
+
+def _check_alive(process: subprocess.Popen[bytes], log: Path, cause: Exception | None = None) -> None:
+    """Tell a server that died from whatever its client noticed of that."""
+    code = process.poll()
+    if code is not None:
+        tail = log.read_text(errors="replace")[-2000:]
+        raise ServerDied(f"{process.args!r} ended by itself with {code}:\n{tail}") from cause
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
