@@ -33,7 +33,7 @@ lint: $(TEST)
 	$(VENV)/bin/lint-imports --no-logo
 
 bench: $(TEST) peers
-	$(VENV)/bin/python benchmarks/run.py
+	$(VENV)/bin/python -m benchmarks.run
 
 venv: $(TEST)
 
