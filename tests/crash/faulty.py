@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.live import Site
+from tests.live import Site, wait_until
 
 _PRELOAD = Path(__file__).with_name("preload")
+
+
+def seal_logs(site: Site) -> list[Path]:
+    """The segments that are ready to be written."""
+    return [path for path in (site.pool / "journal").glob("*.log.*") if not path.name.startswith(".")]
 
 
 class FaultySite(Site):
@@ -28,6 +34,15 @@ class FaultySite(Site):
     def fail_at(self, point: str, error: str, times: int = 1) -> None:
         """Have the next calls at a point fail, by the name of an errno."""
         self._arm(f"{point} {times} {error}")
+
+    def wait_for_log(self, send: Callable[[], object]) -> None:
+        """Send until small objects share a seal log, which a worker makes beside its work."""
+
+        def has_log() -> bool:
+            send()
+            return bool(seal_logs(self))
+
+        wait_until(has_log, 20.0, "the making of a seal log")
 
     def disarm(self) -> None:
         """Take the fault back, if it hasn't happened."""

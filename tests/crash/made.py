@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.interop.objects import CT, EXPLICIT, element
@@ -12,6 +12,9 @@ from tests.interop.objects import CT, EXPLICIT, element
 ROOT = "1.2.826.0.1.3680043.10.1999"
 SIZES = (200, 8_192, 8_192, 20_000, 70_000, 131_072, 140_000, 526_000, 1_300_000)
 """Around every border of the server's: one write, the head it keeps, a flush, a pause."""
+
+SMALL_SIZES = (200, 8_192, 20_000)
+"""Such as share a seal log's sync."""
 
 _POOL = random.Random(20241).randbytes(4 << 20)
 
@@ -75,10 +78,10 @@ def _pixels(number: int, n_bytes: int) -> bytes:
     return element(0x7FE00010, b"OW", pixels)
 
 
-def stream(seed: int, first: int, step: int) -> Iterator[Made]:
+def stream(seed: int, first: int, step: int, sizes: Sequence[int] = SIZES) -> Iterator[Made]:
     """Give objects of mixed sizes without end; several senders take different `first` of one `step`."""
-    sizes = random.Random(f"{seed}-{first}")
+    chance = random.Random(f"{seed}-{first}")
     number = first
     while True:
-        yield make(seed, number, sizes.choice(SIZES))
+        yield make(seed, number, chance.choice(sizes))
         number += step

@@ -29,6 +29,8 @@ POINTS = (
     "not-answered",
     "answered",
 )
+LOG_POINTS = ("log", "logged", "renamed", "log-sync", "log-synced", "durable-not-committed", "not-answered")
+"""Of small objects, which become durable by the seal log."""
 HAS_ROW = frozenset({"committed", "not-answered", "answered"})
 HAS_NO_FILE = frozenset({"opened", "half-written", "complete"})
 _numbers = itertools.count(1000)
@@ -59,7 +61,7 @@ def next_object(n_bytes: int) -> Made:
 def send_until_death(site: FaultySite, account: Account, n_bytes: int) -> tuple[Made, bool]:
     """Send objects one after another until the process dies; the last one, and whether it was acknowledged."""
     with Scu((site.host, site.dicom_port)) as scu:
-        for _ in range(10):
+        for _ in range(200):
             item = next_object(n_bytes)
             try:
                 account.answered(item, scu.store(item))
@@ -76,7 +78,26 @@ def send_until_death(site: FaultySite, account: Account, n_bytes: int) -> tuple[
 def test_a_process_killed_at_this_point_leaves_all_of_an_object_or_nothing(site, account, point, passing):
     revive(site)
     site.die_at(point, passing)
-    item, acknowledged = send_until_death(site, account, 300_000)
+    prove_death(site, account, point, 300_000)
+
+
+@pytest.mark.parametrize("point", LOG_POINTS)
+def test_a_process_killed_at_this_point_of_the_seal_log_leaves_all_of_an_object_or_nothing(site, account, point):
+    revive(site)
+    with Scu((site.host, site.dicom_port)) as scu:
+
+        def send() -> None:
+            item = next_object(5000)
+            account.answered(item, scu.store(item))
+
+        site.wait_for_log(send)
+        site.die_at(point)
+    prove_death(site, account, point, 5000)
+
+
+def prove_death(site: FaultySite, account: Account, point: str, n_bytes: int) -> None:
+    """Send until the process has died, and prove what is left, and that the object can be sent again."""
+    item, acknowledged = send_until_death(site, account, n_bytes)
     wait_until(lambda: not site.is_running, what="the death of the process")
     assert point == "answered" or not acknowledged
     revive(site)

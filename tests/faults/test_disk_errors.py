@@ -61,3 +61,26 @@ def test_an_error_of_the_only_disk_is_told_to_the_sender_and_service_resumes_by_
         scu.release()
         assert len(account.acknowledged) == 3
         checker.check(site, account)
+
+
+@pytest.mark.parametrize("call", ["log", "log-sync"])
+def test_an_error_of_the_seal_log_is_not_noticed_by_the_sender(tmp_path: Path, call: str) -> None:
+    account = Account()
+    items = (make(13, number, 5000) for number in range(10**6))
+    with FaultySite(tmp_path / "site") as site, Scu((site.host, site.dicom_port)) as scu:
+
+        def send() -> None:
+            item = next(items)
+            account.answered(item, scu.store(item))
+
+        site.wait_for_log(send)
+        site.fail_at(call, "EIO")
+        wait_until(lambda: send() or not site.is_armed, what="the error")
+        for _ in range(10):
+            send()
+        scu.release()
+        assert set(account.statuses) == {SUCCESS}
+        checker.check(site, account)
+        site.stop()
+        site.start()
+        checker.check(site, account)

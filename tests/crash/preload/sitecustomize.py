@@ -62,7 +62,7 @@ def _name(fd: int) -> str:
 
 
 def _patch_writing() -> None:
-    real_open, real_writev, real_rename = os.open, os.writev, os.rename
+    real_open, real_writev, real_pwritev, real_rename = os.open, os.writev, os.pwritev, os.rename
 
     def opening(path, flags, mode=0o777, *, dir_fd=None):
         is_part = isinstance(path, str) and path.endswith(".part") and flags & os.O_CREAT
@@ -84,6 +84,15 @@ def _patch_writing() -> None:
         passed("half-written")
         return n_written
 
+    def pwritev(fd, buffers, offset, *flags):
+        is_log = ".log." in _name(fd)
+        if is_log:
+            passed("log")
+        n_written = real_pwritev(fd, buffers, offset, *flags)
+        if is_log:
+            passed("logged")
+        return n_written
+
     def rename(source, target, **more):
         if not str(source).endswith(".part"):
             real_rename(source, target, **more)
@@ -92,19 +101,21 @@ def _patch_writing() -> None:
         real_rename(source, target, **more)
         passed("renamed")
 
-    os.open, os.writev, os.rename = opening, writev, rename
+    os.open, os.writev, os.pwritev, os.rename = opening, writev, pwritev, rename
 
 
 def _patch_syncing() -> None:
     real_fdatasync, real_fsync = os.fdatasync, os.fsync
 
     def fdatasync(fd):
-        is_object = _name(fd).endswith(".dcm")
-        if is_object:
-            passed("fdatasync")
+        name = _name(fd)
+        before, after = ("fdatasync", "synced") if name.endswith(".dcm") else ("log-sync", "log-synced")
+        is_meant = name.endswith(".dcm") or ".log." in name
+        if is_meant:
+            passed(before)
         real_fdatasync(fd)
-        if is_object:
-            passed("synced")
+        if is_meant:
+            passed(after)
 
     def fsync(fd):
         is_folder = "/objects/" in _name(fd) and os.path.isdir(f"/proc/self/fd/{fd}")
