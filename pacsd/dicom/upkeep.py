@@ -112,3 +112,4 @@ class Upkeep:
 
     def _flush(self) -> None:
         self._files.flush_sealed()
+        self._index.copy_back()

@@ -56,7 +56,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA cache_size = -65536",
     "PRAGMA mmap_size = 1073741824",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA wal_autocheckpoint = 20000",  # for processes that don't call copy_back
     "PRAGMA journal_size_limit = 67108864",
 )
 
@@ -100,6 +100,14 @@ class Database:
             _fsync(file.parent)
         except OSError as cause:
             raise OutOfResources("the database could not be synced") from cause
+
+    def copy_back(self) -> None:
+        """SQLite: move what the write-ahead log holds to the database file, beside the writers; else nothing.
+
+        Called often enough, it spares writers the automatic checkpoint, a pause of many milliseconds within a commit.
+        """
+        if self.is_sqlite:
+            self.read(lambda connection: connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").all())
 
     def ready(self) -> None:
         """Raise errors.OutOfResources unless the database answers and has this release's schema."""

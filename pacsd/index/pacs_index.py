@@ -143,6 +143,10 @@ class PacsIndex:
         """Those of some instances that are held, in no promised order."""
         return self.database.read(lambda connection: selection.lookup(connection, sop_instance_uids))
 
+    def copy_back(self) -> None:
+        """Spare writers the database's own housekeeping; see `Database.copy_back`. To be called every second."""
+        self.database.copy_back()
+
     def checkpoint(self) -> None:
         """Make every committed row survive a loss of power."""
         self.database.checkpoint()

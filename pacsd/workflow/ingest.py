@@ -61,7 +61,9 @@ class Limits:
     Attributes:
         flush_bytes: received bytes that make a write worth a thread hop.
         high_bytes: bytes in memory (waiting and being written) at which the sender is paused.
-        max_commits: commits (seal + transaction) that run at once.
+        max_commits: commits (seal + transaction) that run at once when objects are large.
+        grouped_bytes: smaller objects wait while a commit runs and then share the next one: what they cost is the
+            commit, and two at once would only wait for each other. A larger one is worth a disk write of its own.
         max_batch: objects that share one commit.
         max_ready: objects waiting for a commit before new ones are refused as busy.
     """
@@ -69,6 +71,7 @@ class Limits:
     flush_bytes: int = 128 * 1024
     high_bytes: int = 1024 * 1024
     max_commits: int = 2
+    grouped_bytes: int = 128 * 1024
     max_batch: int = 64
     max_ready: int = 512
 
@@ -112,7 +115,8 @@ class Ingest:
     def commit(self, intake: Intake) -> None:
         """Put a complete object in line for the next commit."""
         self._ready.append(intake)
-        if self._n_commits < self.limits.max_commits:
+        is_large = intake.size_bytes > self.limits.grouped_bytes
+        if not self._n_commits or (is_large and self._n_commits < self.limits.max_commits):
             self._start_commit()
 
     def _start_commit(self) -> None:
@@ -162,6 +166,8 @@ class Ingest:
         # sync moved an object to another pool, they are made again with the true places.
         try:
             news = self._news(batch, writable, places, answers)
+            if self._n_commits > 1:
+                durable()  # another commit may wait for the database: it shouldn't wait for our disk too
             recorded = self.record([new for _, new in news], durable)
         except _ObjectMovedError:
             news = self._news(batch, writable, sealing.files, answers)
