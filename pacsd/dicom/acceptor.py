@@ -123,7 +123,10 @@ class Acceptor(ServerFactory):
 
         def failed(failure: object) -> None:
             log.error("peer-lookup-failed", peer=request.calling_ae, error=getattr(failure, "value", None))
-            association.answer(negotiate.TEMPORARY_CONGESTION)
+            if known is not None:
+                decided(known[1])  # the last that was known of it: a database away shouldn't hide us from a modality
+            else:
+                association.answer(negotiate.TEMPORARY_CONGESTION)
 
         known = self._peers.get(request.calling_ae)
         if known is not None and self._clock.seconds() - known[0] < PEER_RECORD_S:

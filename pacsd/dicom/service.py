@@ -46,6 +46,7 @@ log = get_logger("pacsd.dicom")
 
 CHECKPOINT_S = 60.0
 CONVERTERS = 2
+COMMITS = 2
 
 
 def make_role(config: Config, worker: int) -> Role:
@@ -64,6 +65,7 @@ def make_role(config: Config, worker: int) -> Role:
     # threads: writing never waits behind reading, queries never behind either
     writing = Offload(f"{name}-write", config.storage.threads, config.storage.max_queued)
     reading = Offload(f"{name}-read", config.storage.threads, config.storage.max_queued)
+    lanes = [Offload(f"{name}-commit-{number}", 1, config.storage.max_queued) for number in range(COMMITS)]
     asking = Offload(f"{name}-query", 4, 256)
     keeping = Offload(f"{name}-upkeep", 1, 8)
     processes = ProcessPool(CONVERTERS, 64)
@@ -78,7 +80,7 @@ def make_role(config: Config, worker: int) -> Role:
     # what a PACS does
     ingest = Ingest(
         files, index, writing, watch, time.time,
-        rule=ConflictRule(config.dicom.on_conflict), limits=Limits(), observer=observe.stored,
+        lanes=lanes, rule=ConflictRule(config.dicom.on_conflict), limits=Limits(), observer=observe.stored,
     )  # fmt: skip
     network = Network(reactor, reading, settings)
     destinations = Destinations(network, config.site.ae_title)
@@ -116,7 +118,8 @@ def make_role(config: Config, worker: int) -> Role:
     listener = Listener("dicom", acceptor, config.dicom.bind, config.dicom.port, reactor, reuse_port=worker > 0)
 
     def stop_threads(limit_s: float) -> Awaitable[object]:
-        return Deferred.fromCoroutine(_stop_all((writing, reading, asking, keeping), limit_s, reactor.callLater))
+        offloads = (writing, *lanes, reading, asking, keeping)
+        return Deferred.fromCoroutine(_stop_all(offloads, limit_s, reactor.callLater))
 
     return Role(
         name,

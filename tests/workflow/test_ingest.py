@@ -52,7 +52,7 @@ def test_an_object_is_answered_only_after_its_commit() -> None:
 
 
 def test_objects_that_are_complete_together_share_one_seal_and_one_transaction() -> None:
-    site = Site(max_commits=1)
+    site = Site()
     for n in range(5):
         intake = site.begin(f"1.{n}")
         intake.add(b"x%d" % n)
@@ -170,7 +170,7 @@ def test_a_write_that_fails_on_the_way_is_answered_at_the_end_and_never_pauses_f
 
 
 def test_one_object_that_cannot_be_sealed_spoils_no_other() -> None:
-    site = Site(max_commits=1)
+    site = Site()
     site.storage.seal_errors[b"bad"] = OutOfResources("no room")
     for uid, data in (("1.0", b"first"), ("1.1", b"bad"), ("1.2", b"good")):
         intake = site.begin(uid)
@@ -199,7 +199,7 @@ def test_a_full_thread_pool_answers_busy() -> None:
 
 
 def test_too_many_waiting_objects_are_refused_before_a_byte_is_kept() -> None:
-    site = Site(max_commits=1, max_ready=1)
+    site = Site(max_ready=1)
     for n in range(2):
         intake = site.begin(f"1.{n}")
         intake.add(b"x")
