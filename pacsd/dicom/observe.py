@@ -5,7 +5,7 @@ from __future__ import annotations
 from pacsd.model.objects import Outcome
 from pacsd.runtime import metrics
 from pacsd.runtime.logs import get_logger
-from pacsd.workflow.ingest import Origin
+from pacsd.workflow.intake import Origin
 
 log = get_logger("pacsd.dicom.store")
 

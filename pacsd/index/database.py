@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pacsd.index.revision import SCHEMA_REVISION, current
-from pacsd.model.errors import OutOfResources
+from pacsd.model.errors import CommitUndecided, OutOfResources
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ class Database:
                 return once(fn)
             except _Undecided as cause:
                 self.engine.dispose()
-                raise OutOfResources("the database was lost while committing") from cause.__cause__
+                raise CommitUndecided("the database was lost while committing") from cause.__cause__
             except PoolTimeout as cause:
                 raise OutOfResources("too many database connections are in use") from cause
             except (DBAPIError, sqlite3.Error, psycopg2.Error) as error:

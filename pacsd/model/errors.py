@@ -38,6 +38,10 @@ class OutOfResources(PacsError):
     retryable = True
 
 
+class CommitUndecided(OutOfResources):
+    """The database was lost while committing: whether the change took place isn't known."""
+
+
 class Busy(OutOfResources):
     """A bounded queue is full; nothing was done."""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources, PacsError
-from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, ObjectHeader, Outcome, StoredFile
-from pacsd.workflow.ports import Clock, Index, Offload, StagedObject, Storage
-
-Fragment = bytes | memoryview
+from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, Outcome, StoredFile
+from pacsd.workflow.intake import Intake, Origin, Receipt, as_error
+from pacsd.workflow.ports import Clock, Index, Offload, Storage
 
 
 class _ObjectMovedError(Exception):
@@ -34,24 +34,6 @@ class Observer(Protocol):
     """Who counts what came in (metrics, log). Called on the reactor's thread."""
 
     def __call__(self, origin: Origin, outcome: Outcome | None, size_bytes: int, flags: frozenset[str]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an object comes from."""
-
-    source_ae: str = ""
-    source_address: str = ""
-    called_ae: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an acknowledged object has become; `outcome` is never CONFLICT or REFUSED."""
-
-    outcome: Outcome
-    instance_id: int
-    flags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +115,7 @@ class Ingest:
             self._free.append(lane)
             if self._ready:
                 self._start_commit()
-            answers = result if isinstance(result, list) else [_as_error(result)] * len(batch)
+            answers = result if isinstance(result, list) else [as_error(result)] * len(batch)
             self._answer(batch, answers)
 
         self.watch(lane.run(self._commit, batch), ended)
@@ -160,7 +142,7 @@ class Ingest:
                 writable.append(i)
             except (OSError, PacsError) as error:
                 intake.staged.discard()
-                answers[i] = _as_error(error)
+                answers[i] = as_error(error)
         sealing = self.storage.begin_seal([batch[i].staged for i in writable])
         places, is_synced = list(sealing.files), False
 
@@ -181,7 +163,7 @@ class Ingest:
             recorded = self.record([new for _, new in news], durable)
         except _ObjectMovedError:
             news = self._news(batch, writable, sealing.files, answers)
-            recorded = self.record([new for _, new in news])
+            recorded = self.record([new for _, new in news], lambda: None)
         finally:
             if not is_synced:
                 sealing.sync()  # no row was written, but the files must be settled before anybody removes them
@@ -200,12 +182,12 @@ class Ingest:
         received_at = self._clock()
         for i, sealed in zip(writable, places, strict=True):
             if isinstance(sealed, Exception):
-                answers[i] = _as_error(sealed)
+                answers[i] = as_error(sealed)
                 continue
             try:
                 news.append((i, self._new_instance(batch[i], sealed, received_at)))
             except Exception as error:  # noqa: BLE001 - the file can't be read back: no row, and no acknowledgement
-                answers[i] = _as_error(error)
+                answers[i] = as_error(error)
         return news
 
     def _new_instance(self, intake: Intake, sealed: StoredFile, received_at: float) -> NewInstance:
@@ -220,10 +202,12 @@ class Ingest:
     ) -> list[Receipt | PacsError]:
         """Write the rows of sealed files, in one transaction, and settle what was held already. Worker thread.
 
-        Args: durable: waits until the files are; called before the commit, and what it raises undoes the rows.
+        Args:
+            durable: waits until the files are; called before the commit, and what it raises undoes the rows. Without
+                it the files are old ones, which are kept whatever happens.
 
-        A file that gets no row is removed, save when the database failed: then it may have committed without being
-        able to say so, and the file stays for the next start to adopt (never a row without a file).
+        A new file that gets no row is removed, save when the database may have committed without being able to say
+        so: then it stays for recovery to adopt (never a row without a file).
         """
         if not news:
             return []
@@ -232,7 +216,10 @@ class Ingest:
         except _ObjectMovedError:
             raise
         except Exception as error:  # noqa: BLE001 - any cause: each object of the batch has the same answer
-            return [_as_error(error)] * len(news)
+            if durable is not None and type(error) is OutOfResources:
+                durable()
+                self._remove([new.file for new in news])
+            return [as_error(error)] * len(news)
         answers: list[Receipt | PacsError] = []
         self.storage.settle(
             [new.file for new, row in zip(news, recorded, strict=True) if row.outcome is Outcome.STORED]
@@ -244,8 +231,14 @@ class Ingest:
                 else:
                     answers.append(self._settle(new, row.outcome, row.instance_id, row.existing))
             except Exception as error:  # noqa: BLE001 - one object's trouble isn't the others'
-                answers.append(_as_error(error))
+                answers.append(as_error(error))
         return answers
+
+    def _remove(self, files: Sequence[StoredFile]) -> None:
+        """Remove files without a row; one that can't be is left to recovery."""
+        for file in files:
+            with suppress(PacsError):
+                self.storage.remove(file)
 
     def _settle(self, new: NewInstance, outcome: Outcome, instance_id: int, existing: object) -> Receipt | PacsError:
         """An object whose SOP Instance UID is held: the same again, or other bytes."""
@@ -266,134 +259,3 @@ class Ingest:
             return DuplicateInstance("another object is held under this SOP Instance UID")
         self.storage.settle([new.file])
         return Receipt(settled.outcome, settled.instance_id, new.header.flags)
-
-
-class Intake:
-    """One object on its way in. Reactor's thread, save `write_rest` and `read_header`."""
-
-    def __init__(
-        self, ingest: Ingest, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, meta: bytes, origin: Origin
-    ) -> None:
-        self.origin = origin
-        self.staged: StagedObject = ingest.storage.begin(meta)
-        self.size_bytes = 0
-        self._ingest = ingest
-        self._uids = (sop_class_uid, sop_instance_uid, syntax_uid)
-        self._waiting: list[Fragment] = []
-        self._n_waiting = 0
-        self._n_writing = 0
-        self._header: ObjectHeader | None = None
-        self._complete = False
-        self._aborted = False
-        self._failed: PacsError | None = None
-        self._done: Callable[[Receipt | PacsError], None] | None = None
-        self._resume: Callable[[], None] | None = None
-
-    def add(self, fragment: Fragment) -> bool:
-        """Take further bytes of the data set; False: the sender should pause until `when_writable` calls back."""
-        self._waiting.append(fragment)
-        n = len(fragment)
-        self.size_bytes += n
-        self._n_waiting += n
-        if self._failed is not None:
-            self._waiting.clear()
-            self._n_waiting = 0
-            return True
-        if self._n_waiting >= self._ingest.limits.flush_bytes and not self._n_writing:
-            self._flush()
-        return self._n_waiting + self._n_writing < self._ingest.limits.high_bytes
-
-    def when_writable(self, resume: Callable[[], None]) -> None:
-        """Have `resume` called once when there is room again (at once if there is)."""
-        if self._n_waiting + self._n_writing < self._ingest.limits.high_bytes:
-            resume()
-        else:
-            self._resume = resume
-
-    def finish(self, done: Callable[[Receipt | PacsError], None]) -> None:
-        """The data set is complete: `done` is called with what became of it, durable or failed."""
-        self._done = done
-        self._complete = True
-        if not self._n_writing:
-            self._completed()
-
-    def abort(self) -> None:
-        """The sender is gone: nothing of the object stays."""
-        self._aborted = True
-        self._waiting.clear()
-        if not self._n_writing and not self._complete:
-            self._discard()
-
-    def answered(self, answer: Receipt | PacsError) -> None:
-        """Called by the commit when it has ended."""
-        self._waiting = []
-        self._n_waiting = 0
-        done, self._done = self._done, None
-        if done is not None:
-            done(answer)
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            # The last piece was large enough to pause the sender, and no write of its own ended that pause.
-            resume()
-
-    def write_rest(self) -> None:
-        """Write what wasn't yet. Worker thread of the commit; nothing adds to the object then."""
-        self.staged.append(self._waiting)
-
-    def _append(self, fragments: list[Fragment]) -> None:
-        """Write, and read the header as soon as the head is there, while the rest is still coming. Worker thread."""
-        self.staged.append(fragments)
-        self.read_header()
-
-    def read_header(self) -> ObjectHeader:
-        """The header for the index, from what is written; once. Worker thread, one at a time."""
-        header = self._header
-        if header is None:
-            header = self._header = self._ingest.storage.read_header(*self._uids, self.staged.head)
-        return header
-
-    def _completed(self) -> None:
-        if self._failed is not None:
-            self._discard()
-            self.answered(self._failed)
-        else:
-            self._ingest.commit(self)
-
-    def _flush(self) -> None:
-        fragments, self._waiting = self._waiting, []
-        self._n_writing, self._n_waiting = self._n_waiting, 0
-        self._ingest.watch(self._ingest.offload.run(self._append, fragments), self._written)
-
-    def _written(self, result: object) -> None:
-        self._n_writing = 0
-        if isinstance(result, BaseException):
-            self._failed = _as_error(result)
-            self._waiting.clear()
-            self._n_waiting = 0
-        if self._aborted:
-            self._discard()
-        elif self._complete:
-            self._completed()
-        elif self._failed is None and self._n_waiting >= self._ingest.limits.flush_bytes:
-            self._flush()
-        resume = self._resume
-        if resume is not None and self._n_waiting + self._n_writing < self._ingest.limits.high_bytes:
-            self._resume = None
-            resume()
-
-    def _discard(self) -> None:
-        def ended(result: object) -> None:
-            if isinstance(result, BaseException):
-                self.staged.discard()  # the thread pool was full: one unlink here is the smaller harm
-
-        self._ingest.watch(self._ingest.offload.run(self.staged.discard), ended)
-
-
-def _as_error(cause: object) -> PacsError:
-    """Any failure as one with a defined answer; the cause stays chained for the log."""
-    if isinstance(cause, PacsError):
-        return cause
-    error = OutOfResources("the object could not be stored")
-    if isinstance(cause, BaseException):
-        error.__cause__ = cause
-    return error

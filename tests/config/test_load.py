@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pacsd.config.load import ConfigError, load, parse
@@ -122,6 +122,7 @@ _DOCUMENTS = st.dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first documents are slow to make on a busy machine
 @given(_DOCUMENTS)
 def test_whatever_the_document_holds_the_answer_is_a_config_or_config_errors(tmp_path_factory, document):
     source = tmp_path_factory.getbasetemp() / "pacsd.toml"

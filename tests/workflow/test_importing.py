@@ -8,7 +8,7 @@ import pytest
 from pacsd.model.errors import DuplicateInstance, OutOfResources, PacsError
 from pacsd.model.objects import NewInstance, ObjectHeader, Outcome, StoredFile, StoredInstance
 from pacsd.workflow.importing import Importer, Unfit, UnfitFile
-from pacsd.workflow.ingest import Receipt
+from pacsd.workflow.intake import Receipt
 
 
 class Source:

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
-from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources
+from pacsd.model.errors import Busy, CommitUndecided, DuplicateInstance, OutOfResources
 from pacsd.model.objects import ConflictRule, Outcome, StoredFile
-from pacsd.workflow.ingest import Ingest, Intake, Limits, Origin, Receipt
+from pacsd.workflow.ingest import Ingest, Limits
+from pacsd.workflow.intake import Intake, Origin, Receipt
 from tests.workflow.ingest_fakes import MemoryIndex, MemoryStorage, StepOffload
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -182,14 +183,33 @@ def test_one_object_that_cannot_be_sealed_spoils_no_other() -> None:
     assert set(site.index.rows) == {"1.0", "1.2"}
 
 
-def test_when_the_database_fails_the_file_stays_for_the_next_start_and_the_sender_is_told() -> None:
+def test_when_the_database_can_not_say_whether_it_committed_the_file_stays_and_the_sender_is_told() -> None:
     site = Site()
-    site.index.error = OutOfResources("the database was lost while committing")
+    site.index.error = CommitUndecided("the database was lost while committing")
     answer = site.store("1.1", b"abc")
     assert isinstance(answer, OutOfResources)
     assert answer.dicom_status == 0xA700
     assert len(site.storage.files) == 1
     assert site.storage.settled == []
+
+
+def test_when_the_database_did_not_commit_no_file_stays_and_the_sender_is_told() -> None:
+    site = Site()
+    site.index.error = OutOfResources("database is locked")
+    answer = site.store("1.1", b"abc")
+    assert isinstance(answer, OutOfResources)
+    assert site.storage.files == {}
+    assert site.storage.n_synced == 1
+
+
+def test_a_file_of_old_is_kept_whatever_the_database_says() -> None:
+    site = Site()
+    site.store("1.1", b"abc")
+    new = site.index.rows["1.1"]
+    site.index.error = OutOfResources("database is locked")
+    (answer,) = site.ingest.record([new])
+    assert isinstance(answer, OutOfResources)
+    assert len(site.storage.files) == 1
 
 
 def test_a_full_thread_pool_answers_busy() -> None:

@@ -14,7 +14,8 @@ from pacsd.dicom.wire import part10
 from pacsd.dicom.wire.dimse import Command, encode_store_response
 from pacsd.model.errors import CannotUnderstand, PacsError
 from pacsd.runtime.logs import get_logger
-from pacsd.workflow.ingest import Ingest, Intake, Origin, Receipt
+from pacsd.workflow.ingest import Ingest
+from pacsd.workflow.intake import Intake, Origin, Receipt
 
 log = get_logger("pacsd.dicom.store")
 
