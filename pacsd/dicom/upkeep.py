@@ -108,6 +108,7 @@ class Upkeep:
 
     def _checkpoint(self) -> None:
         self._files.checkpoint(self._index.checkpoint)
+        self._ingest.decide()
         self._recover()
 
     def _flush(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from pacsd.model.errors import Busy, DuplicateInstance, OutOfResources, PacsError
+from pacsd.model.errors import Busy, CommitUndecided, DuplicateInstance, OutOfResources, PacsError
 from pacsd.model.objects import HEAD_CUT, ConflictRule, NewInstance, Outcome, StoredFile
 from pacsd.workflow.intake import Intake, Origin, Receipt, as_error
 from pacsd.workflow.ports import Clock, Index, Offload, Storage
@@ -89,6 +89,7 @@ class Ingest:
         self._rule = rule
         self._observer = observer
         self._ready: deque[Intake] = deque()
+        self._undecided: deque[NewInstance] = deque()
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, syntax_uid: str, meta: bytes, origin: Origin) -> Intake:
         """Start on one object.
@@ -219,6 +220,8 @@ class Ingest:
             if durable is not None and type(error) is OutOfResources:
                 durable()
                 self._remove([new.file for new in news])
+            elif durable is not None and isinstance(error, CommitUndecided):
+                self._undecided.extend(news)
             return [as_error(error)] * len(news)
         answers: list[Receipt | PacsError] = []
         self.storage.settle(
@@ -233,6 +236,18 @@ class Ingest:
             except Exception as error:  # noqa: BLE001 - one object's trouble isn't the others'
                 answers.append(as_error(error))
         return answers
+
+    def decide(self) -> None:
+        """Find out what became of objects whose commit the database couldn't tell of; they were answered as failed.
+
+        To be called every minute, in a worker thread; what can't be told yet is kept. There are never more than were
+        being committed when the database was lost, since a database that is away decides: no.
+        """
+        for _ in range(len(self._undecided)):
+            new = self._undecided.popleft()
+            (answer,) = self.record([new])
+            if isinstance(answer, OutOfResources):
+                self._undecided.append(new)
 
     def _remove(self, files: Sequence[StoredFile]) -> None:
         """Remove files without a row; one that can't be is left to recovery."""

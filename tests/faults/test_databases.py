@@ -167,5 +167,6 @@ def test_a_postgresql_that_stops_and_starts_during_ingest_loses_nothing(
                 wait_until(lambda: account.statuses[OUT_OF_RESOURCES] > 2, 15.0, "the refusal")
                 assert word_to_a_caller(site) in {"served", "rejected: 2 3 1"}
         settle(site, account)
+        site.restart()  # finds out at once what a commit came to that PostgreSQL broke off, instead of within a minute
         checker.check(site, account, database=url)
         answers_queries(site)

@@ -193,6 +193,24 @@ def test_when_the_database_can_not_say_whether_it_committed_the_file_stays_and_t
     assert site.storage.settled == []
 
 
+@pytest.mark.parametrize("was_committed", [True, False])
+def test_what_the_database_could_not_say_is_found_out_when_it_is_back(was_committed: bool) -> None:
+    site = Site()
+    site.index.error = CommitUndecided("the database was lost while committing")
+    site.store("1.1", b"abc")
+    site.ingest.decide()
+    assert len(site.storage.files) == 1
+    site.index.error = None
+    if was_committed:
+        intake = site.begin("1.1", b"meta of another station")
+        intake.add(b"abc")
+        intake.finish(site.answers.append)
+        site.offload.run_all()
+    site.ingest.decide()
+    assert len(site.storage.files) == 1
+    assert len(site.index.rows) == 1
+
+
 def test_when_the_database_did_not_commit_no_file_stays_and_the_sender_is_told() -> None:
     site = Site()
     site.index.error = OutOfResources("database is locked")
