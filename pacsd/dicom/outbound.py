@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -64,15 +65,28 @@ class _Answers:
         raise self.cause
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """PDUs around a part of a data set; `gaps` are where its bytes go."""
+
+    context_id: int
+    n_bytes: int
+    is_last: bool
+    buffer: bytearray
+    gaps: list[memoryview]
+
+
 class Prefetched:
     """The first part of an object's data set, framed for one context, being read in a thread."""
 
-    def __init__(self, context_id: int, buffer: bytearray, n_bytes: int, is_last: bool, read: Any) -> None:
-        self.context_id = context_id
-        self.buffer = buffer
-        self.n_bytes = n_bytes
-        self.is_last = is_last
+    def __init__(self, frame: _Frame, read: Any) -> None:
+        self.frame = frame
         self.read = read
+
+    @property
+    def context_id(self) -> int:
+        """Of the context that it was framed for."""
+        return self.frame.context_id
 
     async def ended(self) -> None:
         """Return when no thread reads any more, so that the file may be closed."""
@@ -120,7 +134,7 @@ class Outbound:
         self._answers: dict[int, _Answers] = {}
         self._last_id = 0
         self._cause: Exception | None = None
-        self._n_prefetching = 0
+        self._spare: deque[_Frame] = deque(maxlen=2)
 
     @property
     def n_waiting(self) -> int:
@@ -139,6 +153,7 @@ class Outbound:
             waiting.cause = cause
             waiting.wake()
         self._gate.stopProducing()
+        self._spare.clear()
 
     async def drained(self) -> None:
         """See Association.drained."""
@@ -218,15 +233,23 @@ class Outbound:
 
     def prefetch(self, context_id: int, reader: ObjectReader) -> Prefetched:
         """See Association.prefetch."""
-        return self._frame(context_id, reader, reader.dataset_offset)
+        return self._read(context_id, reader, reader.dataset_offset)
 
-    def _frame(self, context_id: int, reader: ObjectReader, offset: int) -> Prefetched:
+    def _read(self, context_id: int, reader: ObjectReader, offset: int) -> Prefetched:
         left = reader.size_bytes - offset
         n_bytes = min(left, dimse.whole_pdus(CHUNK_BYTES, self._association.peer_max_pdu))
         is_last = n_bytes == left
+        frame = self._frame(context_id, n_bytes, is_last)
+        return Prefetched(frame, self._offload.run(reader.readinto, offset, frame.gaps))
+
+    def _frame(self, context_id: int, n_bytes: int, is_last: bool) -> _Frame:
+        """One that was sent before, where it fits: the images of a series have one size, and fresh memory costs."""
+        for spare in self._spare:
+            if spare.n_bytes == n_bytes and spare.context_id == context_id and spare.is_last == is_last:
+                self._spare.remove(spare)
+                return spare
         buffer, gaps = dimse.frame_into(n_bytes, context_id, is_last, self._association.peer_max_pdu)
-        read = self._offload.run(reader.readinto, offset, gaps)
-        return Prefetched(context_id, buffer, n_bytes, is_last, read)
+        return _Frame(context_id, n_bytes, is_last, buffer, gaps)
 
     async def send_stored(
         self,
@@ -245,17 +268,19 @@ class Outbound:
         offset, started = reader.dataset_offset, False
         try:
             while True:
+                part = prefetched.frame
                 if pace is not None:
-                    await pace(prefetched.n_bytes)
-                if await prefetched.read != prefetched.n_bytes:
+                    await pace(part.n_bytes)
+                if await prefetched.read != part.n_bytes:
                     raise IntegrityError("the file is shorter than it was")  # noqa: TRY301 - half a message: see below
-                part, offset = prefetched, offset + prefetched.n_bytes
+                offset += part.n_bytes
                 if not part.is_last:
-                    prefetched = self._frame(context_id, reader, offset)
+                    prefetched = self._read(context_id, reader, offset)
                 if not started:
                     started = True
                     self.send(context_id, command, None)
                 association.write_pdus(part.buffer)
+                self._spare.append(part)
                 if part.is_last:
                     break
                 await self.drained()
