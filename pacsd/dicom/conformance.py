@@ -201,6 +201,8 @@ The first pending response comes at once; further ones when something changed, a
 $heartbeat s in any case. Sub-operation numbers above 65,535 are told as 65,535. The final response lists at most
 $max_failed Failed SOP Instance UIDs. C-CANCEL stops before the next object.
 
+Departure: PATIENT is also taken as a level of Study Root in a retrieve (not in a query), as Orthanc asks so.
+
 C-GET sends over the association's own contexts in which the requestor is SCP of storage (role selection). C-MOVE sends
 to a registered peer, to which `--max-associations` and `--bytes-per-s` of its registration apply.
 
