@@ -81,7 +81,12 @@ def site(tmp_path):
 
 def test_a_pool_that_takes_objects_is_enough(site, tmp_path):
     before = sorted((tmp_path / "a").iterdir())
-    assert find_writable_pool(site({"name": "gone", "path": "gone"}, {"name": "a", "path": "a"})) == ""
+    assert (
+        find_writable_pool(
+            site({"name": "gone", "path": "gone"}, {"name": "a", "path": "a", "high_water_percent": 100})
+        )
+        == ""
+    )
     assert sorted((tmp_path / "a").iterdir()) == before, "the trial leaves nothing behind"
 
 
