@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"pacsd: can't make the site: {error}", file=sys.stderr)
         return os.EX_CANTCREAT
     from pacsd.index.database import create_or_upgrade
-    from pacsd.storage.pool import Pool
+    from pacsd.storage.pool import pool_of
 
     for pool in config.storage.pools:
-        Pool(pool.name, pool.path).create()
+        pool_of(pool).create()
     create_or_upgrade(config.database_url)
     password = secrets.token_urlsafe(12)
     _write(state / "secrets" / "admin.json", json.dumps(_login(password), indent=2) + "\n", 0o600)

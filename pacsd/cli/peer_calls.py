@@ -34,7 +34,7 @@ from pacsd.model.query import Root, Selector
 from pacsd.model.syntax import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from pacsd.runtime.offload import Offload
 from pacsd.runtime.once import Interrupted, run_once
-from pacsd.storage.pool import Pool
+from pacsd.storage.pool import pool_of
 from pacsd.storage.pools import Pools
 from pacsd.storage.server import FileServer
 from pacsd.workflow.ingest import Ingest
@@ -78,10 +78,7 @@ class Call:
 
     def pools(self) -> Pools:
         """This site's file servers."""
-        return Pools(
-            [Pool(pool.name, pool.path, pool.read_only, pool.high_water_percent / 100, pool.low_water_percent / 100)
-             for pool in self.config.storage.pools]
-        )  # fmt: skip
+        return Pools([pool_of(pool) for pool in self.config.storage.pools])
 
 
 def run(action: str, call: Call) -> int:

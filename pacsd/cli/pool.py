@@ -94,7 +94,7 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _section_of(config: Config, name: str) -> Pool | None:
-    from pacsd.cli.offline.site import pool_of
+    from pacsd.storage.pool import pool_of
 
     return next((pool_of(pool) for pool in config.storage.pools if pool.name == name), None)
 
@@ -116,7 +116,7 @@ def _read_only(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from pacsd.cli.offline.site import pool_of
+    from pacsd.storage.pool import pool_of
 
     bad = 0
     for section in load(args.config).storage.pools:

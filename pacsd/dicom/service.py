@@ -37,7 +37,7 @@ from pacsd.runtime.logs import get_logger
 from pacsd.runtime.offload import Offload
 from pacsd.runtime.processes import ProcessPool
 from pacsd.runtime.services import Role, Step
-from pacsd.storage.pool import Pool
+from pacsd.storage.pool import pool_of
 from pacsd.storage.pools import Pools
 from pacsd.storage.server import FileServer
 from pacsd.workflow.ingest import Ingest, Limits
@@ -73,7 +73,7 @@ def make_role(config: Config, worker: int) -> Role:
     # the PACS database and the file servers
     database = Database(config.database_url)
     index, jobs, peers = PacsIndex(database), JobQueue(database), PeerTable(database)
-    pools = Pools([_pool(pool) for pool in config.storage.pools])
+    pools = Pools([pool_of(pool) for pool in config.storage.pools])
     files = FileServer(pools)
     converter = ProcessConverter(pools, processes, config.state / "scratch" / name)
 
@@ -144,10 +144,6 @@ def watch(awaited: Awaitable[object], done: Callable[[object], None]) -> None:
 
     deferred = cast("Deferred[object]", awaited)
     deferred.addCallbacks(done, lambda failure: done(failure.value)).addErrback(crashed)
-
-
-def _pool(pool: Any) -> Pool:
-    return Pool(pool.name, pool.path, pool.read_only, pool.high_water_percent / 100, pool.low_water_percent / 100)
 
 
 def _admit(pools: Pools) -> PacsError | None:

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
+from pacsd.config.sections import Pool as PoolSection
 from pacsd.model.errors import OutOfResources
 
 MARKER = "pacsd-pool.toml"
@@ -226,6 +227,17 @@ class Pool:
             return True
         self._over_watermark = used >= (self._low if self._over_watermark else self._high)
         return self._over_watermark
+
+
+def pool_of(section: PoolSection) -> Pool:
+    """A pool as its section describes it; touches no disk."""
+    return Pool(
+        section.name,
+        section.path,
+        section.read_only,
+        section.high_water_percent / 100,
+        min(section.low_water_percent, section.high_water_percent) / 100,
+    )
 
 
 def sync_directory(path: str) -> None:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from pacsd.config.sections import Config
-from pacsd.config.sections import Pool as PoolSection
 from pacsd.index.database import Database
 from pacsd.index.pacs_index import PacsIndex
 from pacsd.index.places import places
 from pacsd.model.errors import OutOfResources, PacsError
 from pacsd.model.objects import ConflictRule, NewInstance, ObjectHeader, StoredFile
-from pacsd.storage.pool import Pool
+from pacsd.storage.pool import Pool, pool_of
 from pacsd.storage.pools import Pools
 from pacsd.storage.recover import RecoveryReport, recover
 from pacsd.storage.server import FileServer
@@ -78,17 +77,6 @@ class _Here:
             return fn(*args, **kwargs)
 
         return done()
-
-
-def pool_of(section: PoolSection) -> Pool:
-    """A pool as its section describes it; touches no disk."""
-    return Pool(
-        section.name,
-        section.path,
-        section.read_only,
-        section.high_water_percent / 100,
-        min(section.low_water_percent, section.high_water_percent) / 100,
-    )
 
 
 @contextlib.contextmanager
